@@ -1,0 +1,450 @@
+"""A run's configuration: frozen dataclasses, read strictly from YAML and command-line overrides.
+
+Every hyper-parameter has its default here and nowhere below. Unknown keys are errors. A function
+receives its own sub-record, never the whole config.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import draccus
+import yaml
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the field, its value and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which weights to start from, and how to compute with them.
+
+    Attributes:
+      path: folder in Hugging Face form, or a GGUF file. None: fresh weights of ``shape``.
+      shape: a named shape (``stepcoder_jax.model.SHAPES``) for fresh weights.
+      vocab_size: size of the tokenizer trained for fresh weights.
+      dtype: of activations. Parameters, moments, log-probs and losses are float32 always.
+      attention: back end of the attention function.
+      remat: what the backward pass recomputes: nothing, whole layers, or all but the matmuls.
+      logprob_chunk_tokens: positions whose logits exist at one time.
+    """
+
+    path: Path | None = None
+    shape: str = "quickstart"
+    vocab_size: int = 1024
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["xla", "cudnn"] = "xla"
+    remat: Literal["none", "layer", "dots"] = "none"
+    logprob_chunk_tokens: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where problems come from: a JSON-lines file (DESIGN.md §7) or a known name.
+
+    Attributes:
+      train: problems that SFT and PPO draw from.
+      train_count: how many of them to take; None: all (generated sets need a number).
+      evaluate: label -> problems, evaluated before and after.
+      evaluate_count: how many of each; None: all.
+      manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
+      verify: drop training problems whose canonical solution fails its own tests.
+    """
+
+    train: str = "builtin:train"
+    train_count: int | None = None
+    evaluate: dict[str, str] = field(default_factory=dict)
+    evaluate_count: int | None = None
+    manual_dir: Path | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """How a problem becomes text, and where the answer begins and ends.
+
+    Attributes:
+      format: ``plain`` is a short fixed layout; ``chat`` is the tokenizer's own template.
+      answer_start: text put at the beginning of the answer in every prompt.
+      answer_end: what follows a solution in supervised examples, before the end token.
+      stop: strings that end a response; the program is the text before the first of them.
+      shown_tests: how many assertions a prompt quotes (MBPP's prompts name the function so).
+    """
+
+    format: Literal["plain", "chat"] = "plain"
+    answer_start: str = ""
+    answer_end: str = ""
+    stop: tuple[str, ...] = ()
+    shown_tests: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """CCCS (METHOD.md §3).
+
+    Attributes:
+      enabled: False puts every problem at stage 0 from the start.
+      statements: AST statements that count as conditional; ``paper_strict`` is (if, elif).
+      alpha: step of the moving average of the pass rate, in (0, 1].
+      threshold: pass rate above which the stage moves one towards the beginning.
+    """
+
+    enabled: bool = True
+    statements: tuple[str, ...] = ("if", "elif", "for", "while", "match")
+    alpha: float = 0.2
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGOConfig:
+    """FGO (METHOD.md §5): which response tokens the policy loss counts.
+
+    Attributes:
+      mask: ``executed`` is the method; ``all`` is plain PPO; ``random_same_sparsity`` drops as many
+        tokens as ``executed`` does, at random.
+      granularity: ``line`` counts whole lines, as the paper does.
+    """
+
+    mask: Literal["executed", "all", "random_same_sparsity"] = "executed"
+    granularity: Literal["expression", "line"] = "expression"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """Score of each verdict (METHOD.md §4); ``clip`` bounds the absolute value when set."""
+
+    passed: float = 1.0
+    failed: float = -0.3
+    runtime_error: float = -0.6
+    compile_error: float = -1.0
+    clip: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLConfig:
+    """Divergence from the reference: coefficient, estimator, and where it is charged."""
+
+    beta: float = 0.05
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    where: Literal["reward", "loss"] = "reward"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """PPO (METHOD.md §6).
+
+    Attributes:
+      clip_ratio: epsilon of the clipped surrogate.
+      value_clip: how far a value may move from its old one before its gain is clipped.
+      gamma, lam: discount and GAE's lambda.
+      whiten: variance used to whiten advantages over the global batch.
+      log_ratio_limit: the log-ratio is clamped to plus or minus this.
+      loss_denominator: what the policy loss is divided by, counted over the global batch.
+      entropy_coef, value_coef: weights of the entropy bonus and of the value loss.
+      epochs: passes over an iteration's rollouts.
+      minibatches: optimizer steps a pass.
+      microbatches: pieces of a mini-batch whose gradients are added up to save memory.
+    """
+
+    clip_ratio: float = 0.2
+    value_clip: float = 0.2
+    gamma: float = 1.0
+    lam: float = 0.95
+    whiten: Literal["unbiased", "population", "none"] = "unbiased"
+    log_ratio_limit: float = 20.0
+    loss_denominator: Literal["trained_tokens", "response_tokens"] = "trained_tokens"
+    entropy_coef: float = 0.0
+    value_coef: float = 1.0
+    epochs: int = 1
+    minibatches: int = 1
+    microbatches: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and linear decay.
+
+    Attributes:
+      learning_rate: peak.
+      warmup_steps: optimizer steps from 0 to the peak.
+      decay: ``linear`` falls to 0 at the last step of the phase.
+      max_grad_norm: global-norm clip.
+    """
+
+    learning_rate: float = 5e-7
+    warmup_steps: int = 0
+    decay: Literal["none", "linear"] = "none"
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the policy is sampled.
+
+    Attributes:
+      temperature: 0 is greedy.
+      top_p: nucleus; 1 keeps the whole vocabulary.
+      max_new_tokens: R, the longest response, its end token included.
+      chunk_tokens: decode steps between two looks of the host at what has finished.
+      max_logprob_gap: largest allowed mean difference between the sampler's log-probs and the
+        trainer's; above it the run stops.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.9
+    max_new_tokens: int = 1024
+    chunk_tokens: int = 32
+    max_logprob_gap: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """One iteration's experience.
+
+    Attributes:
+      problems: problems an iteration.
+      samples: responses a problem, G.
+      prompt_buckets: allowed prompt lengths (tokens, prefix included), ascending; a problem whose
+        prompt or solution does not fit the longest is left out and counted.
+      row_buckets: allowed lengths T of prompt and response together in the update; empty: the
+        longest prompt bucket plus ``max_new_tokens``.
+    """
+
+    problems: int = 32
+    samples: int = 16
+    prompt_buckets: tuple[int, ...] = (256, 512, 1024)
+    row_buckets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings:
+    """The out-of-process executor.
+
+    Attributes:
+      slots: programs run at one time; 0: one a usable CPU.
+      isolation: ``required`` refuses to run where the sandbox cannot be built in full.
+      compare: how outputs are judged; ``apps`` reproduces hendrycks/apps.
+      wall_s: wall-clock limit a program.
+      memory_mb, output_kb: limits a program.
+    """
+
+    slots: int = 0
+    isolation: Literal["required", "best", "none"] = "best"
+    compare: Literal["strict", "apps"] = "strict"
+    wall_s: float = 3.0
+    memory_mb: int = 512
+    output_kb: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """The value model: its own backbone, started from the policy's, with a zero head.
+
+    Attributes:
+      warmup_iterations: first iterations during which only the critic learns.
+    """
+
+    backbone: Literal["separate"] = "separate"
+    warmup_iterations: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig:
+    """Supervised fine-tuning on canonical solutions.
+
+    Attributes:
+      steps: optimizer steps; 0 skips the phase.
+      batch: examples a step.
+      row_tokens: T of a supervised row; longer examples are left out and counted.
+    """
+
+    steps: int = 0
+    batch: int = 64
+    row_tokens: int = 256
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5, decay="linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Evaluation: n samples a problem, unbiased pass@k."""
+
+    samples: int = 1
+    k: tuple[int, ...] = (1,)
+    temperature: float = 0.2
+    top_p: float = 0.95
+    batch: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what is left."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often to save (iterations of PPO, steps of SFT) and how many checkpoints to keep."""
+
+    every: int = 10
+    sft_every: int = 200
+    keep: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A recipe.
+
+    Attributes:
+      run_dir: everything the run writes; a run directory with a checkpoint is resumed.
+      iterations: PPO iterations; 0 stops after SFT.
+    """
+
+    run_dir: Path = Path("runs/default")
+    seed: int = 0
+    iterations: int = 0
+    model: ModelSettings = ModelSettings()
+    data: DataConfig = field(default_factory=DataConfig)
+    prompt: PromptConfig = PromptConfig()
+    sft: SFTConfig = SFTConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    fgo: FGOConfig = FGOConfig()
+    reward: RewardConfig = RewardConfig()
+    kl: KLConfig = KLConfig()
+    ppo: PPOConfig = PPOConfig()
+    policy_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-7)
+    critic_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1.5e-6)
+    critic: CriticConfig = CriticConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    executor: ExecutorSettings = ExecutorSettings()
+    eval: EvalConfig = EvalConfig()
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def rows(self) -> int:
+        """Rollouts an iteration, B."""
+        return self.rollout.problems * self.rollout.samples
+
+
+def _require(ok: bool, name: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ConfigError(f"{name} = {value!r}: {allowed}")
+
+
+def _check(config: RunConfig) -> None:
+    """Cross-field checks, before any long work starts."""
+    c = config
+    steps = c.ppo.minibatches * c.ppo.microbatches
+    _require(min(c.rollout.problems, c.rollout.samples) > 0, "rollout.problems × rollout.samples",
+             (c.rollout.problems, c.rollout.samples), "both must be positive")
+    _require(min(steps, c.ppo.epochs) > 0, "ppo.epochs, minibatches, microbatches",
+             (c.ppo.epochs, c.ppo.minibatches, c.ppo.microbatches), "must be positive")
+    _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps,
+             f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)")
+    for name in ("prompt_buckets", "row_buckets"):
+        buckets = getattr(c.rollout, name)
+        _require(list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0,
+                 f"rollout.{name}", buckets, "must be positive and ascending")
+    _require(len(c.rollout.prompt_buckets) > 0, "rollout.prompt_buckets", (), "needs an entry")
+    _require(0 < c.curriculum.alpha <= 1, "curriculum.alpha", c.curriculum.alpha, "in (0, 1]")
+    _require(c.sampling.temperature > 0, "sampling.temperature", c.sampling.temperature,
+             "training samples must be random: above 0 (eval.temperature may be 0)")
+    for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
+        _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
+    _require(c.sampling.max_new_tokens > 0, "sampling.max_new_tokens", c.sampling.max_new_tokens,
+             "must be positive")
+    _require(max(c.eval.k, default=1) <= c.eval.samples, "eval.k", c.eval.k,
+             f"no k may exceed eval.samples = {c.eval.samples}")
+    known = set(CurriculumConfig().statements)
+    _require(set(c.curriculum.statements) <= known, "curriculum.statements",
+             c.curriculum.statements, f"each one of {sorted(known)}")
+    for name in ("iterations", "seed"):
+        _require(getattr(c, name) >= 0, name, getattr(c, name), "must not be negative")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a recipe.
+
+    Args:
+      path: YAML file with any subset of ``RunConfig``'s fields.
+      overrides: ``["--ppo.epochs", "2", …]``, as on the command line.
+
+    Raises:
+      ConfigError: file missing, not YAML, unknown key, wrong type, or values that do not go
+        together; the message names the field and the value.
+    """
+    if not path.is_file():
+        raise ConfigError(f"config file {path} does not exist")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of fields, not {type(data).__name__}")
+    for name, value in _pairs(overrides):
+        _set(data, name, value)
+    return decode_config(data, origin=str(path))
+
+
+def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:
+    """Turns plain data into a ``RunConfig``; ``origin`` is named in errors."""
+    try:
+        return draccus.decode(RunConfig, data)
+    except draccus.utils.DecodingError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def encode_config(config: RunConfig) -> str:
+    """The configuration in full, as YAML: what a run directory keeps."""
+    return yaml.safe_dump(draccus.encode(config), sort_keys=False)
+
+
+def _pairs(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    rest = list(overrides)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise ConfigError(f"{flag!r}: an override looks like --ppo.epochs 2")
+        name, equals, value = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"{flag}: its value is missing")
+            value = rest.pop(0)
+        pairs.append((name, value))
+    return pairs
+
+
+def _set(data: dict[str, Any], name: str, text: str) -> None:
+    """Puts a dotted override into plain data, after checking that the field exists."""
+    record: Any = RunConfig
+    *parents, leaf = name.split(".")
+    for i, part in enumerate(name.split(".")):
+        known = {f.name: f.type for f in dataclasses.fields(record)} if (
+            dataclasses.is_dataclass(record)) else None
+        if known is not None and part not in known:
+            raise ConfigError(f"--{name}: there is no field {'.'.join(name.split('.')[:i + 1])!r};"
+                              f" there are {', '.join(known)}")
+        record = known[part] if known is not None else None
+    for part in parents:
+        data = data.setdefault(part, {})
+    try:
+        data[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--{name} {text!r}: not a YAML value") from error

@@ -1,0 +1,102 @@
+"""The device mesh, and the one table from logical axis to mesh axis."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from stepcoder_jax.config import ConfigError, MeshConfig
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+# Logical axis of an array -> mesh axes it is split over; None: replicated along that axis.
+LOGICAL_TO_MESH: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "embed": "fsdp",
+    "vocab": "tensor",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "mlp": "tensor",
+    "head_dim": None,
+    "layers": None,
+    "length": None,
+}
+
+
+def make_mesh(config: MeshConfig) -> Mesh:
+    """Builds the mesh over all devices; one device is a 1×1×1 mesh.
+
+    Raises:
+      ConfigError: the axis sizes do not multiply to the number of devices.
+    """
+    sizes = [config.data, config.fsdp, config.tensor]
+    devices = jax.device_count()
+    known = int(np.prod([s for s in sizes if s != -1]))
+    if sizes.count(-1) > 1 or known < 1 or devices % known:
+        raise ConfigError(
+            f"mesh = {dict(zip(MESH_AXES, sizes, strict=True))}: sizes must multiply to the"
+            f" {devices} devices there are, with at most one -1"
+        )
+    shape = tuple(devices // known if s == -1 else s for s in sizes)
+    if int(np.prod(shape)) != devices:
+        raise ConfigError(
+            f"mesh = {dict(zip(MESH_AXES, shape, strict=True))}: {int(np.prod(shape))} places for"
+            f" {devices} devices; -1 takes what is left"
+        )
+    return jax.make_mesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def partition_spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+    """Mesh axes of an array with these logical axes.
+
+    Raises:
+      ValueError: an unknown logical axis, or two that want the same mesh axis.
+    """
+    unknown = [a for a in axes if a is not None and a not in LOGICAL_TO_MESH]
+    if unknown:
+        raise ValueError(f"logical axes {unknown} of {axes}: known are {sorted(LOGICAL_TO_MESH)}")
+    spec = [None if a is None else LOGICAL_TO_MESH[a] for a in axes]
+    used = [m for entry in spec if entry for m in ((entry,) if isinstance(entry, str) else entry)]
+    if len(used) != len(set(used)):
+        raise ValueError(f"logical axes {axes} map to {spec}: a mesh axis is wanted twice")
+    return PartitionSpec(*spec)
+
+
+def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
+    """Places parameters on the mesh.
+
+    Args:
+      params: tree of arrays.
+      axes: the same tree, with a tuple of logical axis names in place of each array.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    specs = [partition_spec(a) for a in tree.flatten_up_to(axes)]
+    placed = [
+        jax.device_put(x, NamedSharding(mesh, _fit(s, x, mesh)))
+        for x, s in zip(leaves, specs, strict=True)
+    ]
+    return tree.unflatten(placed)
+
+
+def shard_rows(batch: Any, mesh: Mesh) -> Any:
+    """Places a tree of arrays on the mesh, split over rows (axis 0)."""
+    spec = partition_spec(("batch",))
+    return jax.tree.map(
+        lambda x: jax.device_put(x, NamedSharding(mesh, _fit(spec, x, mesh))), batch
+    )
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Places a tree of arrays whole on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _fit(spec: PartitionSpec, x: Any, mesh: Mesh) -> PartitionSpec:
+    """Drops the split of an axis that the mesh does not divide (3 kv-heads over 2 devices)."""
+    sizes = []
+    for size, entry in zip(np.shape(x), spec, strict=False):
+        names = () if entry is None else (entry,) if isinstance(entry, str) else entry
+        parts = int(np.prod([mesh.shape[n] for n in names]))
+        sizes.append(entry if size % parts == 0 else None)
+    return PartitionSpec(*sizes)

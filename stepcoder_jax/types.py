@@ -1,0 +1,167 @@
+"""The records that everything else passes around.
+
+Letters for array shapes, the same in every file: B batch, P prompt, R response, T row (prompt and
+response, right-padded), V vocabulary, D model, N heads, K kv-heads, H head dim, L layers.
+
+Index conventions, the same in every file: ``logprobs[:, t]`` scores token t given the tokens before
+it, ``values[:, t]`` is the critic's value before token t, and a mask is named for what is True in it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+from jaxtyping import Array, Bool, Float, Int
+from stepcoder_executor import Tests, Verdict
+
+Difficulty = Literal["introductory", "interview", "competition"]
+DIFFICULTIES: tuple[Difficulty, ...] = get_args(Difficulty)
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One row of a problem file (DESIGN.md §7): a requirement, a solution if known, unit tests.
+
+    Attributes:
+      id: unique within its file.
+      question: the requirement in natural language.
+      difficulty: the three levels of APPS.
+      starter_code: what the answer must begin from or define; may be empty.
+      canonical_solution: y of METHOD.md §2; None where nobody has given one.
+      tests: call-based, stdin/stdout or assertions.
+      source: where the problem comes from, for the report's tables.
+    """
+
+    id: str
+    question: str
+    difficulty: Difficulty
+    starter_code: str
+    canonical_solution: str | None
+    tests: Tests
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A problem made ready for the sampler.
+
+    Attributes:
+      tokens: ids of the requirement and, at stages above 0, of the prefix after it.
+      prefix_tokens: how many of the last ids are the prefix, with which the program begins.
+    """
+
+    tokens: tuple[int, ...]
+    prefix_tokens: int
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """Ids of the curriculum's prefix; empty at stage 0."""
+        return self.tokens[len(self.tokens) - self.prefix_tokens :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One response to one prompt, as the sampler left it (host side).
+
+    Attributes:
+      tokens: ids of the response, the end token included when the model produced it.
+      logprobs: float32, one a token, at the sampling temperature, without nucleus truncation.
+      stopped: why the response ended.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stopped: Literal["end_token", "stop_string", "budget"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """A sample together with what its execution said about it (host side).
+
+    Attributes:
+      problem_index: row of the training set.
+      stage: curriculum stage the prompt was made at; 0 is ordinary generation.
+      program: prefix and response, cut at the stop rule: the text that was executed.
+      covered: executed spans of ``program``, half-open, in code points.
+      score: float reward of METHOD.md §4; None when the executor itself failed.
+      is_executed: one bool a response token (FGO).
+    """
+
+    problem_index: int
+    stage: int
+    prompt: Prompt
+    sample: Sample
+    program: str
+    verdict: Verdict
+    covered: tuple[tuple[int, int], ...]
+    score: float | None
+    is_executed: tuple[bool, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class RolloutBatch:
+    """Scored rollouts as static-shape arrays: what the learner starts from.
+
+    Rows are right-padded: prompt, response, padding. A row that only fills the batch up has no True
+    in ``is_response``.
+
+    Attributes:
+      tokens: int32 ids; padding is the tokenizer's pad id.
+      is_response: tokens that the policy sampled, its end token included.
+      is_executed: the FGO mask, a subset of ``is_response``.
+      scores: float32 reward of the whole program, one a row.
+      sampler_logprobs: float32, as the sampler computed them; 0 outside the response.
+    """
+
+    tokens: Int[Array, "B T"]
+    is_response: Bool[Array, "B T"]
+    is_executed: Bool[Array, "B T"]
+    scores: Float[Array, " B"]
+    sampler_logprobs: Float[Array, "B T"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TrainBatch:
+    """What one optimizer step consumes; every field has one row a rollout, float32 or bool.
+
+    Attributes:
+      is_response: where values are trained.
+      is_trained: where the policy loss applies: response tokens that FGO left in.
+      old_logprobs: log-probabilities under the policy that sampled.
+      ref_logprobs: log-probabilities under the frozen reference.
+      old_values: the critic's values before this iteration's updates.
+      advantages: whitened over the global batch.
+      returns: GAE advantages before whitening, plus ``old_values``.
+    """
+
+    tokens: Int[Array, "B T"]
+    is_response: Bool[Array, "B T"]
+    is_trained: Bool[Array, "B T"]
+    old_logprobs: Float[Array, "B T"]
+    ref_logprobs: Float[Array, "B T"]
+    old_values: Float[Array, "B T"]
+    advantages: Float[Array, "B T"]
+    returns: Float[Array, "B T"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Everything that an optimizer step changes, and nothing else.
+
+    Attributes:
+      step: int32 number of optimizer steps taken since the phase began.
+      policy, critic: float32 parameters.
+      policy_opt, critic_opt: optax states.
+    """
+
+    step: Int[Array, ""]
+    policy: Params
+    critic: Params
+    policy_opt: Any
+    critic_opt: Any
