@@ -1,0 +1,37 @@
+"""Runs untrusted Python programs against tests in another process."""
+
+from stepcoder_executor.protocol import (
+    AssertionTests,
+    IoTests,
+    Limits,
+    ProtocolError,
+    Request,
+    Result,
+    TestResult,
+    Tests,
+    Verdict,
+    parse_request,
+    parse_result,
+    parse_tests,
+    request_to_json,
+    result_to_json,
+    tests_to_json,
+)
+
+__all__ = [
+    "AssertionTests",
+    "IoTests",
+    "Limits",
+    "ProtocolError",
+    "Request",
+    "Result",
+    "TestResult",
+    "Tests",
+    "Verdict",
+    "parse_request",
+    "parse_result",
+    "parse_tests",
+    "request_to_json",
+    "result_to_json",
+    "tests_to_json",
+]
