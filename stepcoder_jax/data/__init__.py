@@ -1,0 +1,1 @@
+"""Problems in: readers, prompts, the built-in problem set."""
