@@ -21,6 +21,7 @@ LOGICAL_TO_MESH: dict[str, str | tuple[str, ...] | None] = {
     "head_dim": None,
     "layers": None,
     "length": None,
+    "value": None,
 }
 
 

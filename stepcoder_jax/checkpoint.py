@@ -1,0 +1,112 @@
+"""Saving and restoring a run: device arrays through orbax, the host's state as JSON beside them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from stepcoder_jax.types import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names its folder and what does not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A checkpoint read back: the step it was saved at, device arrays, and the host's state."""
+
+    step: int
+    state: TrainState
+    host: Mapping[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one phase of one run.
+
+    Saves are atomic (a folder appears under its final name only when it is complete) and
+    asynchronous: ``save`` returns when the arrays have been copied off the device.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        policy = ocp.training.preservation_policies.LatestN(keep)
+        self._directory = directory.resolve()
+        self._store = ocp.training.Checkpointer(
+            self._directory, preservation_policy=policy, cleanup_tmp_directories=True
+        )
+        self._pending: Any = None
+
+    def save(self, step: int, state: TrainState, host: Mapping[str, Any]) -> None:
+        """Saves ``state`` and the JSON-able ``host`` under ``step``; a step already saved stays."""
+        self.wait()
+        if self.latest == step:
+            return
+        metadata = {"host": json.dumps(host), "shapes": _shapes(state)}
+        self._pending = self._store.save_checkpointables_async(
+            step, {"state": _plain(state)}, custom_metadata=metadata, force=True
+        )
+
+    def wait(self) -> None:
+        """Blocks until the last save is on disk; its errors are raised here."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint; None without one."""
+        newest = self._store.latest
+        return None if newest is None else newest.step
+
+    def restore(self, like: TrainState) -> Restored:
+        """Reads the newest checkpoint into the shapes, dtypes and shardings of ``like``.
+
+        Raises:
+          CheckpointError: there is none, or it belongs to another model.
+        """
+        self.wait()
+        step = self.latest
+        if step is None:
+            raise CheckpointError(f"{self._directory} holds no checkpoint")
+        metadata = self._store.checkpointables_metadata(step).custom_metadata
+        if not isinstance(metadata, dict) or {"host", "shapes"} - metadata.keys():
+            raise CheckpointError(f"{self._directory}/{step} was not written by this program")
+        _check_shapes(metadata["shapes"], _shapes(like), f"{self._directory}/{step}")
+        loaded = self._store.load_checkpointables(step, {"state": _plain(like)})
+        return Restored(
+            step=step, state=TrainState(**loaded["state"]), host=json.loads(metadata["host"])
+        )
+
+    def close(self) -> None:
+        """Finishes the pending save and releases the store."""
+        self.wait()
+        self._store.close()
+
+
+def _plain(state: TrainState) -> dict[str, Any]:
+    return {
+        "step": state.step,
+        "policy": state.policy,
+        "critic": state.critic,
+        "policy_opt": state.policy_opt,
+        "critic_opt": state.critic_opt,
+    }
+
+
+def _shapes(state: TrainState) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(_plain(state))[0]
+    return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
+
+
+def _check_shapes(saved: Mapping[str, str], wanted: Mapping[str, str], where: str) -> None:
+    differing = [n for n in {**saved, **wanted} if saved.get(n) != wanted.get(n)]
+    if differing:
+        name = differing[0]
+        raise CheckpointError(
+            f"{where} is another model's: {name} is {saved.get(name, 'missing')} there and"
+            f" {wanted.get(name, 'missing')} in this configuration ({len(differing)} differ)"
+        )
