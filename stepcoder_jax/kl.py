@@ -74,8 +74,7 @@ def token_rewards(
         is_response: the tokens that count. A row without any gets no reward.
         beta: weight of the penalty, >= 0.
 
-    Source: METHOD of StepCoder (arXiv 2402.01391) section 3; the token-level penalty is that of
-    Ouyang et al. (arXiv 2203.02155), equation 2.
+    Source: Ouyang et al. (arXiv 2203.02155), equation 2.
     """
     responses_left = jnp.cumsum(is_response[:, ::-1], axis=1)[:, ::-1]
     is_last = is_response & (responses_left == 1)

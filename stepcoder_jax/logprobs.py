@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def token_logprobs(
         return TokenLogprobs(logprobs=nothing, entropy=nothing if with_entropy else None)
     width, count = chunk_shape(length - 1, rows, chunk_tokens)
 
-    @jax.checkpoint
+    @partial(jax.checkpoint, prevent_cse=False)  # the scan prevents it already
     def score_chunk(_: None, chunk: tuple[Array, Array]) -> tuple[None, tuple[Array, Array | None]]:
         states, targets = chunk
         scored = score_logits(project(states), targets, temperature, with_entropy)

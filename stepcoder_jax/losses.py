@@ -64,12 +64,12 @@ def policy_loss(
         logprobs: the policy's, of token t given the tokens before it.
         old_logprobs: the same at the start of the iteration, a constant.
         advantages: whitened or not, a constant.
-        is_trained: response tokens that some unit test executed (METHOD section 5).
+        is_trained: response tokens that some unit test executed.
         ppo: `clip_ratio` (epsilon), `log_ratio_limit`.
         denominator: N, from `loss_denominator` over the global batch.
 
     Source: Schulman et al. (arXiv 1707.06347), equation 7; StepCoder (arXiv 2402.01391),
-    equation 5, which sums over m = 1 and leaves the denominator open.
+    which sums over m = 1 and leaves the denominator open.
     """
     difference = at_least_float32(logprobs) - at_least_float32(old_logprobs)
     log_ratio = jnp.clip(
