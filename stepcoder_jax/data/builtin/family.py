@@ -5,7 +5,7 @@ Both are filled from the same draw, so that a question's words decide its progra
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -24,8 +24,8 @@ class Choice:
     code: str
 
 
-Value = int | str | Choice
-Parameters = Mapping[str, Value]
+# One draw: parameter name -> int, str or Choice. Which of the three is the family's own knowledge.
+Parameters = Mapping[str, Any]
 
 
 def any_parameters(parameters: Parameters) -> bool:
@@ -55,23 +55,25 @@ class Family:
     given: str
     style: Literal["call", "stdio"] = "call"
     difficulty: Difficulty
-    space: Mapping[str, tuple[Value, ...]]
+    space: Mapping[str, tuple[Any, ...]]
     is_sensible: Callable[[Parameters], bool] = any_parameters
     phrases: tuple[str, ...]
     heldout_phrases: tuple[str, ...]
     solution: str
-    inputs: Callable[[Any, Random], list[Any]]
+    inputs: Callable[[Parameters, Random], Sequence[Any]]
 
     @property
     def fn_name(self) -> str | None:
+        """The function that tests call; None when they feed standard input."""
         return self.name if self.style == "call" else None
 
     @property
     def starter_code(self) -> str:
+        """The line that a solution begins with; empty when tests feed standard input."""
         return f"def {self.name}({self.given}):\n" if self.style == "call" else ""
 
-    def draws(self) -> Iterator[dict[str, Value]]:
-        """Every sensible combination of parameters, in a fixed order."""
+    def draws(self) -> Iterator[Parameters]:
+        """Yield every sensible combination of parameters, in a fixed order."""
         for values in itertools.product(*self.space.values()):
             draw = dict(zip(self.space, values, strict=True))
             if self.is_sensible(draw):

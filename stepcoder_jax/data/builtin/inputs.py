@@ -4,17 +4,17 @@ from random import Random
 
 
 def near(*constants: int) -> list[int]:
-    """Each constant with its two neighbours, in ascending order without repeats."""
+    """Return each constant with its two neighbours, in ascending order without repeats."""
     return sorted({c + offset for c in constants for offset in (-1, 0, 1)})
 
 
 def calls(numbers: list[int]) -> list[list[int]]:
-    """One test per number, each a call with that single argument."""
+    """Make one test per number, each a call with that single argument."""
     return [[n] for n in dict.fromkeys(numbers)]
 
 
 def lists(rng: Random, *constants: int) -> list[list[list[int]]]:
-    """Argument lists holding one list each: boundaries alone, together, shuffled and mixed."""
+    """Make argument lists of one list each: boundaries alone, together, shuffled and mixed."""
     edges = near(*constants)
     top = max(edges) + 10
     mixed = [rng.sample([*edges, *(rng.randint(-3, top) for _ in range(4))], k=7)]
@@ -25,7 +25,7 @@ def lists(rng: Random, *constants: int) -> list[list[list[int]]]:
 
 
 def words(rng: Random, letters: str) -> list[list[str]]:
-    """Argument lists holding one string each: every letter alone, all of them, and mixtures."""
+    """Make argument lists of one string each: every letter alone, all of them, and mixtures."""
     others = [c for c in "abcdefghijklmnopqrstuvwxyz" if c not in letters]
     texts = ["", *letters, letters + letters[0]]
     for length in (5, 8, 12):

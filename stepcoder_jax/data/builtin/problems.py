@@ -12,11 +12,16 @@ from stepcoder_jax.data.builtin.splits import SPLITS, digest, split_draws, split
 from stepcoder_jax.data.builtin.wording import question
 from stepcoder_jax.types import Problem
 
+FAMILIES: dict[str, tuple[Family, ...]] = {
+    "train": KNOWN_FAMILIES,
+    "heldout": KNOWN_FAMILIES,
+    "unseen_families": UNSEEN_FAMILIES,
+}
 DEFAULT_COUNTS = {"train": 4000, "heldout": 270, "unseen_families": 120}
 
 
 def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> list[Problem]:
-    """Problems of one built-in split; the same call gives the same problems everywhere.
+    """Make the problems of one built-in split; the same call gives the same problems everywhere.
 
     Families take turns, so every prefix of the list is balanced, and the hand-written problems of
     the split take turns as one family more. No two problems of a list are the same; a draw comes
@@ -42,18 +47,15 @@ def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> 
 
 
 def _streams(split: str, seed: int) -> list[Iterator[Problem]]:
-    families = UNSEEN_FAMILIES if split == "unseen_families" else KNOWN_FAMILIES
-    if split == "handwritten_heldout":
-        families = ()
+    families = FAMILIES.get(split, ())
     written = sorted(handwritten_problems(split), key=lambda problem: digest(seed, problem.id))
     return [*(_family_stream(family, split, seed) for family in families), iter(written)]
 
 
 def _alternate(streams: Iterable[Iterator[Problem]]) -> Iterator[Problem]:
     """One problem of each stream in turn; a stream that ends leaves the others going."""
-    nothing = object()
-    for turn in itertools.zip_longest(*streams, fillvalue=nothing):
-        yield from (problem for problem in turn if problem is not nothing)
+    for turn in itertools.zip_longest(*streams):
+        yield from (problem for problem in turn if problem is not None)
 
 
 def _family_stream(family: Family, split: str, seed: int) -> Iterator[Problem]:
@@ -68,7 +70,7 @@ def _family_stream(family: Family, split: str, seed: int) -> Iterator[Problem]:
 
 
 def family_problem(family: Family, parameters: Parameters, template: str) -> Problem:
-    """One problem of a family: its question, canonical solution, and tests that solution passes."""
+    """Make one problem: a question, its canonical solution, and tests that the solution passes."""
     identity = digest(family.name, parameters, template)[:10]
     solution = in_code(family.solution, parameters)
     inputs = family.inputs(parameters, Random(digest("inputs", family.name, parameters)))

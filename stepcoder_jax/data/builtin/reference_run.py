@@ -12,7 +12,7 @@ from stepcoder_executor.protocol import IoTests
 
 
 def tests_from_solution(solution: str, fn_name: str | None, inputs: Sequence[Any]) -> IoTests:
-    """The tests that `solution` passes by definition: one for each of `inputs`.
+    """Make the tests that `solution` passes by definition: one for each of `inputs`.
 
     Args:
       solution: a trusted program.

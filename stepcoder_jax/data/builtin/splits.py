@@ -20,7 +20,7 @@ HELDOUT_BUCKETS = 5
 
 
 def digest(*parts: object) -> str:
-    """A hash of JSON values, the same on every machine and Python: 64 hexadecimal digits."""
+    """Hash JSON values, the same on every machine and Python: 64 hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, default=_choice_words)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -36,8 +36,8 @@ def is_heldout(family: Family, parameters: Parameters) -> bool:
     return int(digest("heldout", family.name, parameters)[:8], 16) % HELDOUT_BUCKETS == 0
 
 
-def split_draws(family: Family, split: str) -> list[dict]:
-    """The draws of `family` that `split` may use."""
+def split_draws(family: Family, split: str) -> list[Parameters]:
+    """List the draws of `family` that `split` may use."""
     if split == "unseen_families":
         return list(family.draws())
     wants_heldout = split == "heldout"
@@ -45,7 +45,7 @@ def split_draws(family: Family, split: str) -> list[dict]:
 
 
 def split_templates(family: Family, split: str) -> list[str]:
-    """The question templates of `family` that `split` may use."""
+    """List the question templates of `family` that `split` may use."""
     if split == "unseen_families":
         return training_templates(family) + heldout_templates(family)
     return heldout_templates(family) if split == "heldout" else training_templates(family)

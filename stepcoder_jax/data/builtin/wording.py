@@ -35,12 +35,12 @@ HELDOUT_OPENINGS = {
 
 
 def training_templates(family: Family) -> list[str]:
-    """Every training opening joined to every training phrase of the family."""
+    """Join every training opening to every training phrase of the family."""
     return _joined(OPENINGS[family.style], family.phrases)
 
 
 def heldout_templates(family: Family) -> list[str]:
-    """Every held-out opening joined to every held-out phrase of the family."""
+    """Join every held-out opening to every held-out phrase of the family."""
     return _joined(HELDOUT_OPENINGS[family.style], family.heldout_phrases)
 
 
@@ -49,6 +49,6 @@ def _joined(openings: tuple[str, ...], phrases: tuple[str, ...]) -> list[str]:
 
 
 def question(template: str, family: Family, parameters: Parameters) -> str:
-    """The question of one problem: the template with call, given and parameters filled in."""
+    """Fill a template with the call, what is given, and the parameters: one problem's question."""
     call = f"{family.name}({family.given})"
     return in_words(template, {**parameters, "call": call, "given": family.given})

@@ -155,7 +155,7 @@ DIGIT_TOTAL = Family(
     given="n",
     difficulty="interview",
     space={
-        "start": tuple(range(0, 10)),
+        "start": tuple(range(10)),
         "tally": tally("d"),
         "compare": COMPARISONS,
         "c": tuple(range(1, 9)),

@@ -15,7 +15,7 @@ LABEL_WORDS = tuple(word for words in LABELS for word in words[:2])
 
 
 def number_lines(numbers: list[int]) -> list[str]:
-    """One test per number: the number alone on a line."""
+    """Make one test per number: the number alone on a line."""
     return [f"{n}\n" for n in dict.fromkeys(numbers)]
 
 

@@ -15,7 +15,7 @@ FILES = {"train": "train.jsonl", "handwritten_heldout": "heldout.jsonl"}
 
 
 def handwritten_problems(split: str) -> list[Problem]:
-    """The hand-written problems of `split`, in file order; none for a split of families alone."""
+    """List the hand-written problems of `split`, in file order; a split of families has none."""
     if split not in FILES:
         return []
     text = resources.files(__name__).joinpath(FILES[split]).read_text(encoding="utf-8")
