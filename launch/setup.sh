@@ -61,7 +61,7 @@ make_venv() {
 install() {
     : >"$unfinished"
     say "installing the locked versions (one to three minutes the first time)"
-    set -- env PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install --quiet
+    set -- env PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install -qq
     "$@" --require-hashes -r launch/build.lock
     "$@" --require-hashes --no-build-isolation -r launch/requirements.lock
     "$@" --no-deps --no-build-isolation --editable . --editable executor
