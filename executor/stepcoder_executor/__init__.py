@@ -1,5 +1,6 @@
 """Runs untrusted Python programs against tests in another process."""
 
+from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied
 from stepcoder_executor.protocol import (
     AssertionTests,
     IoTests,
@@ -20,6 +21,9 @@ from stepcoder_executor.protocol import (
 
 __all__ = [
     "AssertionTests",
+    "ExecutorClient",
+    "ExecutorConfig",
+    "ExecutorDied",
     "IoTests",
     "Limits",
     "ProtocolError",

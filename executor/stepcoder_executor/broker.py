@@ -1,0 +1,175 @@
+"""The broker process: requests in on one channel, results out on the same, slots in between."""
+
+import contextlib
+import selectors
+import signal
+import socket
+import sys
+from collections import deque
+from typing import Any
+
+from stepcoder_executor.execution import Execution
+from stepcoder_executor.ladder import choose
+from stepcoder_executor.protocol import ProtocolError, parse_request, result_to_json
+from stepcoder_executor.slot.wire import FrameError, FrameReader, pack, read_frame
+from stepcoder_executor.slots import Slot, SlotRefusedError
+
+_TICK_S = 1.0
+_READ_BYTES = 1 << 18
+_MAX_FAILED_STARTS = 3
+
+
+class Broker:
+    """Hands queued requests to idle slots, and replaces slots that fail."""
+
+    def __init__(self, channel: socket.socket, config: dict[str, Any], first: Slot) -> None:
+        self._channel = channel
+        self._config = config
+        self._rung = first.rung
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(channel, selectors.EVENT_READ, None)
+        self._reader = FrameReader()
+        self._queue: deque[Execution] = deque()
+        self._seqs: dict[Execution, int] = {}
+        self._attempts: dict[Execution, int] = {}
+        self._slots: list[Slot] = []
+        self._restarts = 0
+        self._failed_starts = 0
+        self._add(first)
+        for _ in range(config["slots"] - 1):
+            self._add(Slot(first.rung))
+
+    def serve(self) -> None:
+        """Work until the channel closes."""
+        while True:
+            for key, _ in self._selector.select(_TICK_S):
+                if key.data is None:
+                    data = self._channel.recv(_READ_BYTES)
+                    if not data:
+                        return
+                    self._take(data)
+                elif key.data in self._slots:
+                    self._hear(key.data)
+            for slot in [slot for slot in self._slots if slot.is_overdue]:
+                self._replace(slot, "it was silent for too long")
+            self._dispatch()
+
+    def close(self) -> None:
+        """End every slot."""
+        for slot in self._slots:
+            slot.close()
+
+    def _take(self, data: bytes) -> None:
+        for header, _ in self._reader.feed(data):
+            if header["kind"] == "cancel":
+                self._cancel(header["seq"])
+            else:
+                self._enqueue(header["seq"], header["request"])
+
+    def _enqueue(self, seq: int, fields: Any) -> None:
+        try:
+            execution = Execution(
+                parse_request(fields),
+                rule=self._config["compare"],
+                run_all=self._config["run_all"],
+            )
+        except (ProtocolError, SyntaxError, ValueError, RecursionError) as error:
+            detail = f"{type(error).__name__}: {error}"
+            line = {"id": fields["id"], "verdict": "executor_error", "tests": [], "wall_s": 0.0}
+            self._send(seq, line | {"detail": detail})
+            return
+        self._seqs[execution] = seq
+        self._queue.append(execution)
+
+    def _cancel(self, seq: int) -> None:
+        """Forget a request: drop it from the queue, or stop the child that runs it."""
+        for execution in [execution for execution, own in self._seqs.items() if own == seq]:
+            del self._seqs[execution]
+            with contextlib.suppress(ValueError):
+                self._queue.remove(execution)
+        for slot in self._slots:
+            if slot.execution is not None and slot.execution not in self._seqs:
+                slot.stop()
+
+    def _hear(self, slot: Slot) -> None:
+        try:
+            for header, blobs in slot.receive():
+                self._failed_starts = 0
+                if header["kind"] == "done":
+                    self._advance(slot, header, blobs)
+                elif slot.execution and slot.execution.is_decided(header, *blobs[:2]):
+                    slot.stop()
+        except (EOFError, OSError, FrameError, SlotRefusedError) as error:
+            self._replace(slot, str(error))
+
+    def _advance(self, slot: Slot, header: dict[str, Any], blobs: list[bytes]) -> None:
+        execution = slot.finish()
+        if execution is None or execution not in self._seqs:
+            return
+        result = execution.absorb(header, *blobs)
+        if result is None:
+            slot.begin(execution)
+        else:
+            self._send(self._seqs.pop(execution), result_to_json(result))
+            self._attempts.pop(execution, None)
+
+    def _replace(self, slot: Slot, reason: str) -> None:
+        """End a slot that cannot be trusted any more; what it was at is tried once more."""
+        if not slot.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                raise SlotRefusedError(f"slots no longer start: {reason}")
+        self._restarts += 1
+        self._slots.remove(slot)
+        self._selector.unregister(slot.socket)
+        slot.close()
+        execution = slot.finish()
+        if execution is not None and execution in self._seqs:
+            self._attempts[execution] = self._attempts.get(execution, 0) + 1
+            if self._attempts[execution] > 1:
+                result = execution.failure(f"the slot failed twice: {reason}")
+                self._send(self._seqs.pop(execution), result_to_json(result))
+            else:
+                self._queue.appendleft(execution)
+        self._add(Slot(self._rung))
+
+    def _dispatch(self) -> None:
+        for slot in list(self._slots):
+            if self._queue and slot.is_idle:
+                try:
+                    slot.begin(self._queue.popleft())
+                except OSError as error:
+                    self._replace(slot, str(error))
+
+    def _add(self, slot: Slot) -> None:
+        self._slots.append(slot)
+        self._selector.register(slot.socket, selectors.EVENT_READ, slot)
+
+    def _send(self, seq: int, line: dict[str, Any]) -> None:
+        header = {"kind": "result", "seq": seq, "restarts": self._restarts, "result": line}
+        self._channel.sendall(pack(header))
+
+
+def main(fd: int) -> int:
+    """Serve the client on the other end of descriptor ``fd``; returns an exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=fd)
+    config, _ = read_frame(fd)
+    try:
+        first, steps = choose(config["isolation"])
+    except SlotRefusedError as error:
+        channel.sendall(pack({"kind": "refused", "reason": str(error)}))
+        return 1
+    channel.sendall(pack({"kind": "ready", "rung": first.rung, "steps": steps}))
+    broker = Broker(channel, config, first)
+    try:
+        broker.serve()
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    finally:
+        broker.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,172 @@
+"""The ``stepcoder-executor`` command."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from types import FrameType
+from typing import IO, Any
+
+from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied
+from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
+
+_DONE, _FAILED, _BAD_USAGE = 0, 1, 2
+_AHEAD = 64
+
+_DESCRIPTION = """\
+Runs untrusted Python programs against tests, each in a sandboxed process of its own.
+
+  stepcoder-executor run < requests.jsonl > results.jsonl
+  stepcoder-executor doctor        what this machine can isolate, and what to change
+  stepcoder-executor bench         programs a second here, beside the limit a bare fork sets
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the arguments and run the command; returns 0 done, 1 failed, 2 bad usage."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(arguments.command(arguments))
+    except (ExecutorDied, ValueError) as error:
+        print(f"stepcoder-executor: {error}", file=sys.stderr)
+        return _FAILED
+    except KeyboardInterrupt:
+        print("stepcoder-executor: interrupted", file=sys.stderr)
+        return _FAILED
+
+
+class ResultWriter:
+    """Writes result lines as programs finish, and lets only so many be on their way."""
+
+    def __init__(self, out: IO[str], ahead: int) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._ahead = ahead
+        self._room = threading.Semaphore(ahead)
+        self.error: BaseException | None = None
+
+    def submit(self, client: ExecutorClient, line: bytes) -> None:
+        """Start the request on one line; its result line follows, whatever the line holds."""
+        fields: Any = None
+        try:
+            fields = json.loads(line)
+            request = parse_request(fields)
+        except (ValueError, RecursionError) as error:
+            self._write(_refusal(fields, error))
+            return
+        self._room.acquire()
+        client.submit(request).add_done_callback(lambda done: self._finish(request.id, done))
+
+    def drain(self) -> None:
+        """Wait for every result that is outstanding."""
+        for _ in range(self._ahead):
+            self._room.acquire()
+
+    def _finish(self, request_id: str, future: Future[Result]) -> None:
+        try:
+            self._write(result_to_json(future.result()))
+        except ExecutorDied as error:
+            self.error = error
+            self._write(_refusal({"id": request_id}, error))
+        except CancelledError:
+            # Only an interrupted command cancels, and it has nothing more to say.
+            return
+        finally:
+            self._room.release()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            with self._lock:
+                self._out.write(json.dumps(line) + "\n")
+                self._out.flush()
+        except OSError as error:
+            self.error = error
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the requests on standard input; results go to standard output as they come."""
+    with ExecutorClient(_config(arguments)) as client:
+        print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
+        writer = ResultWriter(sys.stdout, client.config.n_slots * 4 + _AHEAD)
+        for line in sys.stdin.buffer:
+            if line.strip():
+                writer.submit(client, line)
+            if writer.error is not None:
+                break
+        writer.drain()
+    if isinstance(writer.error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    if writer.error is not None:
+        raise writer.error
+    return _DONE
+
+
+def _refusal(fields: Any, error: Exception) -> dict[str, Any]:
+    """The result line of a request that cannot be run."""
+    own_id = fields.get("id") if isinstance(fields, dict) else None
+    is_syntax = not isinstance(error, ProtocolError | ExecutorDied)
+    detail = f"the line is not JSON: {error}" if is_syntax else str(error)
+    return {
+        "id": own_id if isinstance(own_id, str) else None,
+        "verdict": "executor_error",
+        "tests": [],
+        "wall_s": 0.0,
+        "detail": detail,
+    }
+
+
+def _config(arguments: argparse.Namespace) -> ExecutorConfig:
+    return ExecutorConfig(
+        slots=arguments.slots,
+        isolation=arguments.isolation,
+        compare=arguments.compare,
+        run_all=arguments.run_all,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stepcoder-executor",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    command = _command(commands, "run", run, "run requests from stdin, results to stdout")
+    command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
+    command.add_argument(
+        "--isolation",
+        choices=("required", "best", "none"),
+        default="best",
+        help="refuse without file and network isolation, take the best there is, or none",
+    )
+    command.add_argument(
+        "--compare", choices=("strict", "apps"), default="strict", help="rule for outputs"
+    )
+    command.add_argument(
+        "--run-all", action="store_true", help="go on after a test that did not pass"
+    )
+    return parser
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""One request on its way through a slot: what to ask next, and what the answers mean."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_executor import assertions
+from stepcoder_executor.judge import CompareRule, judge_stdout, judge_value, text_of
+from stepcoder_executor.protocol import (
+    AssertionTests,
+    IoTests,
+    Request,
+    Result,
+    TestResult,
+    Verdict,
+)
+from stepcoder_executor.slot.wire import pack
+
+_KIB, _MIB = 1024, 1 << 20
+_MEMORY_EXIT = 77
+_UNTRUSTED = "trusted: false"
+_EXPECTED_MARGIN_BYTES = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a child wrote about one test. Every field is the program's word."""
+
+    verdict: str
+    detail: str
+    value: str
+    stdout: tuple[int, int]
+    wall_s: float
+    is_last: bool
+
+
+class Execution:
+    """The state of one request. A test that fails in a process that has run others is run again."""
+
+    def __init__(self, request: Request, *, rule: CompareRule, run_all: bool) -> None:
+        self.request = request
+        self._rule = rule
+        self._run_all = run_all
+        self._done: list[TestResult] = []
+        self._wall_s = 0.0
+        self._allowed_bytes = _allowed_bytes(request)
+        self._mode, self._spec, self._skeletons = _specify(request)
+        self._body = json.dumps(self._spec).encode()
+        self._input_bytes = max(map(len, self._spec.get("inputs", [""]))) * 4
+
+    @property
+    def n_tests(self) -> int:
+        """How many tests the request has."""
+        tests = self.request.tests
+        return len(tests.inputs if isinstance(tests, IoTests) else tests.assertions)
+
+    def job(self, seq: int) -> bytes:
+        """The frame that asks a slot for the tests not yet settled."""
+        limits = self.request.limits
+        header = {
+            "kind": "job",
+            "seq": seq,
+            "mode": self._mode,
+            "n_tests": self.n_tests,
+            "first": len(self._done),
+            "wall_s": limits.wall_s,
+            "memory_bytes": int(limits.memory_mb * _MIB),
+            "output_bytes": self._allowed_bytes,
+            "input_bytes": self._input_bytes,
+            "coverage": self.request.coverage,
+            "run_all": self._run_all,
+        }
+        return pack(header, self._body)
+
+    def is_decided(self, header: dict[str, Any], records: bytes, stdout: bytes) -> bool:
+        """Whether a child that is still running has already shown a test that does not pass."""
+        if self._run_all:
+            return False
+        found = self._records(records)
+        return any(
+            self._judge(k, record, stdout).verdict is not Verdict.PASSED
+            for k, record in found.items()
+        )
+
+    def absorb(self, header: dict[str, Any], records: bytes, stdout: bytes) -> Result | None:
+        """Take a finished child's answer; the result, or None if another child is needed."""
+        self._wall_s += header["wall_s"]
+        first = len(self._done)
+        found = self._records(records)
+        written = 0
+        for k in range(first, self.n_tests):
+            record = found.get(k)
+            if record is None:
+                test = self._unfinished(k, header, stdout, written)
+            else:
+                test, written = self._judge(k, record, stdout), record.stdout[1]
+            if test.verdict is not Verdict.PASSED and k > first:
+                return None
+            self._done.append(test)
+            if test.verdict is Verdict.COMPILE_ERROR:
+                return self._compile_error(test)
+            if test.verdict is not Verdict.PASSED and not self._run_all:
+                break
+            if record is None or record.is_last:
+                return None if len(self._done) < self.n_tests else self._result()
+        return self._result()
+
+    def failure(self, detail: str) -> Result:
+        """The result when the executor itself could not run the request."""
+        return Result(
+            id=self.request.id,
+            verdict=Verdict.EXECUTOR_ERROR,
+            tests=tuple(self._done),
+            covered=() if self.request.coverage else None,
+            wall_s=self._wall_s,
+            detail=detail,
+        )
+
+    def _result(self) -> Result:
+        verdicts = [test.verdict for test in self._done if test.verdict is not Verdict.PASSED]
+        return Result(
+            id=self.request.id,
+            verdict=verdicts[0] if verdicts else Verdict.PASSED,
+            tests=tuple(self._done),
+            covered=() if self.request.coverage else None,
+            wall_s=self._wall_s,
+        )
+
+    def _compile_error(self, test: TestResult) -> Result:
+        if self._run_all:
+            self._done = [test] * self.n_tests
+        return self._result()
+
+    def _records(self, blob: bytes) -> dict[int, Record]:
+        """The records that make sense, by test; a program that spoils its own loses them."""
+        lines = blob.decode("utf-8", "replace").split("\n")
+        found = {}
+        for head, value in zip(lines[0::2], lines[1::2], strict=False):
+            try:
+                fields = json.loads(head)
+                start, end = map(int, fields["stdout"])
+                record = Record(
+                    verdict=str(fields["verdict"]),
+                    detail=str(fields["detail"]),
+                    value=value,
+                    stdout=(max(start, 0), max(end, 0)),
+                    wall_s=min(max(float(fields["wall_s"]), 0.0), self.request.limits.wall_s + 1),
+                    is_last=bool(fields["is_last"]),
+                )
+                found[int(fields["k"])] = record
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+                break
+        return found
+
+    def _judge(self, k: int, record: Record, stdout: bytes) -> TestResult:
+        start, end = record.stdout
+        printed = stdout[start:end]
+        if max(len(printed), len(record.value)) > self._allowed_bytes:
+            return self._exceeded(record.wall_s)
+        if record.verdict != "ran":
+            is_known = record.verdict in _VERDICTS_OF_A_CHILD
+            verdict = Verdict(record.verdict) if is_known else Verdict.RUNTIME_ERROR
+            return TestResult(verdict=verdict, wall_s=record.wall_s, detail=self._mark(k, record))
+        verdict, detail = self._compare(k, record, printed)
+        return TestResult(verdict=verdict, wall_s=record.wall_s, detail=detail)
+
+    def _compare(self, k: int, record: Record, printed: bytes) -> tuple[Verdict, str]:
+        tests = self.request.tests
+        if isinstance(tests, AssertionTests):
+            return self._compare_assertion(k, record)
+        if tests.fn_name is None:
+            difference = judge_stdout(printed, text_of(tests.outputs[k]), self._rule)
+        else:
+            difference = judge_value(record.value, tests.outputs[k], self._rule)
+        return (Verdict.PASSED, "") if difference is None else (Verdict.FAILED, difference)
+
+    def _compare_assertion(self, k: int, record: Record) -> tuple[Verdict, str]:
+        skeleton = self._skeletons[k]
+        if skeleton is None:
+            return Verdict.PASSED, _UNTRUSTED
+        try:
+            is_true = assertions.holds(skeleton, record.value)
+        except Exception as error:
+            # The same expression raises the same in Python: it is the program's value at fault.
+            return Verdict.RUNTIME_ERROR, f"{type(error).__name__}: {error} (in the assertion)"
+        if is_true:
+            return Verdict.PASSED, ""
+        return Verdict.FAILED, f"assertion is false of {record.value[:80]}"
+
+    def _mark(self, k: int, record: Record) -> str:
+        detail = record.detail[:400]
+        is_inside = self._mode == "assertions" and self._skeletons[k] is None
+        return f"{detail}; {_UNTRUSTED}" if is_inside else detail
+
+    def _unfinished(
+        self, k: int, header: dict[str, Any], stdout: bytes, written: int
+    ) -> TestResult:
+        """What became of the test during which the child ended."""
+        wall_s = header["wall_s"]
+        if len(stdout) - written > self._allowed_bytes:
+            return self._exceeded(wall_s)
+        if header["timed_out"]:
+            what = "compiling" if header["phase"] == 0 else "the test"
+            detail = f"{what} took longer than {self.request.limits.wall_s:g} s"
+            return TestResult(verdict=Verdict.TIMEOUT, wall_s=wall_s, detail=detail)
+        if header["exit_code"] == 0 and self._mode == "stdio":
+            record = Record(
+                verdict="ran",
+                detail="",
+                value="",
+                stdout=(written, len(stdout)),
+                wall_s=min(wall_s, self.request.limits.wall_s),
+                is_last=True,
+            )
+            return self._judge(k, record, stdout)
+        verdict, detail = _ending(header)
+        return TestResult(verdict=verdict, wall_s=wall_s, detail=detail)
+
+    def _exceeded(self, wall_s: float) -> TestResult:
+        detail = f"more than {self._allowed_bytes} bytes of output"
+        return TestResult(verdict=Verdict.OUTPUT_EXCEEDED, wall_s=wall_s, detail=detail)
+
+
+_VERDICTS_OF_A_CHILD = frozenset({"failed", "runtime_error", "compile_error", "memory_exceeded"})
+
+
+def _ending(header: dict[str, Any]) -> tuple[Verdict, str]:
+    if header["exit_code"] == _MEMORY_EXIT or header["signal"] == 9:
+        return Verdict.MEMORY_EXCEEDED, "the process ran out of memory"
+    if header["signal"] is not None:
+        detail = f"killed by signal {header['signal']}"
+        if header["phase"] == 0:
+            return Verdict.COMPILE_ERROR, f"the compiler crashed: {detail}"
+        return Verdict.RUNTIME_ERROR, detail
+    return Verdict.RUNTIME_ERROR, f"left early with exit status {header['exit_code']}"
+
+
+def _specify(
+    request: Request,
+) -> tuple[str, dict[str, Any], list[assertions.Skeleton | None]]:
+    """The mode, what the child is told (never an expected output), and the assertions' outsides."""
+    tests = request.tests
+    if isinstance(tests, IoTests):
+        if tests.fn_name is None:
+            inputs = [text_of(entry) for entry in tests.inputs]
+            return "stdio", {"source": request.source, "inputs": inputs}, []
+        spec = {"source": request.source, "fn_name": tests.fn_name, "inputs": list(tests.inputs)}
+        return "call", spec, []
+    skeletons = [assertions.split(text, request.source) for text in tests.assertions]
+    spec = {
+        "source": request.source,
+        "setup": tests.setup,
+        "leaves": [skeleton and skeleton.leaves for skeleton in skeletons],
+        "assertions": [
+            "" if skeleton else text.strip()
+            for text, skeleton in zip(tests.assertions, skeletons, strict=True)
+        ],
+    }
+    return "assertions", spec, skeletons
+
+
+def _allowed_bytes(request: Request) -> int:
+    """The output limit, but never below what a right answer takes, rounded to a power of two."""
+    limit = int(request.limits.output_kb * _KIB)
+    if not isinstance(request.tests, IoTests):
+        return limit
+    longest = max(len(json.dumps(output)) for output in request.tests.outputs)
+    needed = longest + _EXPECTED_MARGIN_BYTES
+    return limit if needed <= limit else 1 << needed.bit_length()

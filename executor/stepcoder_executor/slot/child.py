@@ -1,0 +1,155 @@
+"""The life of one child: compile, run the tests, write down what each produced, leave."""
+
+import json
+import mmap
+import os
+import resource
+import struct
+import sys
+import time
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from slot.program import FILENAME, Outcome, Program, describe, from_exception, restore_descriptors
+
+MIB = 1 << 20
+MEMORY_EXIT = 77
+_RESERVE_BYTES = 64 * MIB
+# Phase 0 is compiling, k + 1 is test k; then when that began, on the monotonic clock.
+PROGRESS = struct.Struct("<Qd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the broker asks of a slot, without the program itself. Limits are those of one test."""
+
+    seq: int
+    mode: str
+    n_tests: int
+    first: int
+    wall_s: float
+    memory_bytes: int
+    output_bytes: int
+    input_bytes: int
+    coverage: bool
+    run_all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The slot's descriptors for a program's input, output and the records of its tests."""
+
+    stdin: int
+    stdout: int
+    records: int
+
+
+MAX_TOTAL_BYTES = 64 * MIB
+
+
+def file_limit(job: Job) -> int:
+    """The most that any one file of this job may grow to."""
+    total = (job.output_bytes + 4096) * job.n_tests
+    return max(min(total, MAX_TOTAL_BYTES), job.output_bytes + 4096, job.input_bytes)
+
+
+def limit_resources(job: Job, base_memory_bytes: int) -> None:
+    """Set the limits that the kernel keeps: address space and file size."""
+    memory = base_memory_bytes + job.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory + _RESERVE_BYTES))
+    limit = file_limit(job)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, names: dict[str, Any]) -> None:
+    """Run every test of the job from ``job.first`` on, each recorded when it ends."""
+    spec = json.loads(body)
+    PROGRESS.pack_into(page, 0, 0, time.monotonic())
+    try:
+        code = compile_source(spec["source"])
+    except BaseException as error:
+        outcome = Outcome(verdict="compile_error", detail=_compile_detail(error), is_last=True)
+        _record(files.records, 0, outcome, start=0, end=0, wall_s=0.0)
+        return
+    run_tests(job, spec, Program(code=code, builtin_names=names), files, page)
+
+
+def run_tests(
+    job: Job, spec: dict[str, Any], program: Program, files: Files, page: mmap.mmap
+) -> None:
+    """Run the tests one after another until one leaves the process unfit for the next."""
+    recursion_limit = sys.getrecursionlimit()
+    hard = file_limit(job)
+    for k in range(job.first, job.n_tests):
+        text = spec["inputs"][k].encode("utf-8", "surrogatepass") if job.mode == "stdio" else b""
+        start = restore_descriptors(files.stdin, files.stdout, text)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (min(start + job.output_bytes + 1, hard), hard))
+        began = time.monotonic()
+        PROGRESS.pack_into(page, 0, k + 1, began)
+        outcome = _run_test(job.mode, k, spec, program)
+        wall_s = time.monotonic() - began
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        if outcome.verdict == "memory_exceeded":
+            _open_memory_reserve()
+        end = os.fstat(files.stdout).st_size
+        _record(files.records, k, outcome, start=start, end=end, wall_s=wall_s)
+        if outcome.is_last or (outcome.verdict != "ran" and not job.run_all):
+            return
+        sys.setrecursionlimit(recursion_limit)
+
+
+def _open_memory_reserve() -> None:
+    """Make room for writing down that there was none."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def compile_source(source: str) -> types.CodeType:
+    """The program's code, as Python itself would compile a file with this text."""
+    return compile(source, FILENAME, "exec", dont_inherit=True)
+
+
+def _run_test(mode: str, k: int, spec: dict[str, Any], program: Program) -> Outcome:
+    try:
+        match mode:
+            case "stdio":
+                return program.run_stdio()
+            case "call":
+                return program.run_call(spec["fn_name"], spec["inputs"][k])
+            case _:
+                return _run_assertion(spec, k, program)
+    except BaseException as error:
+        return from_exception(error)
+
+
+def _run_assertion(spec: dict[str, Any], k: int, program: Program) -> Outcome:
+    setup = compile(spec["setup"], "<setup>", "exec", dont_inherit=True)
+    leaves = spec["leaves"][k]
+    if leaves is None:
+        return program.run_assertion(
+            setup, compile(spec["assertions"][k], "<assertion>", "exec", dont_inherit=True)
+        )
+    codes = [compile(leaf, "<assertion>", "eval", dont_inherit=True) for leaf in leaves]
+    return program.run_expressions(setup, codes)
+
+
+def _compile_detail(error: BaseException) -> str:
+    line = getattr(error, "lineno", None)
+    place = f" (line {line})" if isinstance(line, int) else ""
+    message = getattr(error, "msg", None) or describe(error)
+    return f"{type(error).__name__}: {message}{place}"
+
+
+def _record(fd: int, k: int, outcome: Outcome, *, start: int, end: int, wall_s: float) -> None:
+    head = {
+        "k": k,
+        "verdict": outcome.verdict,
+        "detail": outcome.detail,
+        "stdout": [start, end],
+        "wall_s": wall_s,
+        "is_last": outcome.is_last,
+    }
+    data = f"{json.dumps(head)}\n{outcome.value}\n".encode()
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,202 @@
+"""The slot's own process: imports once, locks itself in, then forks one child a program.
+
+It never runs a line of a program and never sees an expected output. The child's deadline is kept
+here, on this process's monotonic clock, and the only signal used is SIGKILL.
+"""
+
+import gc
+import mmap
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from slot import prelude
+from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, Job, limit_resources, run_job
+from slot.sandbox import Sandbox, enter
+from slot.wire import pack, read_frame, write_all
+
+_PAGE_BYTES = 4096
+# A child that outlives this is looked at, so that a wrong answer before an endless loop ends both.
+_FIRST_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a child ended."""
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    stopped: bool
+    wall_s: float
+    cpu_s: float
+
+
+def main(control: int) -> NoReturn:
+    """Serve jobs on the ``control`` descriptor until its other end closes."""
+    setup, _ = read_frame(control)
+    try:
+        zygote = Zygote(control, setup["rung"])
+    except Exception as error:
+        write_all(control, pack({"kind": "refused", "reason": f"{type(error).__name__}: {error}"}))
+        os._exit(1)
+    write_all(control, pack({"kind": "ready", "notes": zygote.sandbox.notes}))
+    zygote.serve()
+
+
+class Zygote:
+    """A prepared interpreter inside its sandbox."""
+
+    def __init__(self, control: int, rung: str) -> None:
+        self._control = control
+        prelude.import_modules()
+        self._page = mmap.mmap(-1, _PAGE_BYTES)
+        self.sandbox: Sandbox = enter(rung)
+        self._files: Files = self.sandbox.files
+        self._names = prelude.prelude_names()
+        self._base_memory_bytes = self.sandbox.base_memory_bytes
+        self._seal: Callable[[], None] = self.sandbox.seal_child
+        _forget_own_modules()
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> NoReturn:
+        """Answer every job frame; leave when the broker has gone."""
+        while True:
+            try:
+                header, blobs = read_frame(self._control)
+            except EOFError:
+                os._exit(0)
+            if header["kind"] == "job":
+                header = {name: header[name] for name in Job.__dataclass_fields__}
+                self._answer(Job(**header), blobs[0])
+
+    def _answer(self, job: Job, body: bytes) -> None:
+        PROGRESS.pack_into(self._page, 0, 0, time.monotonic())
+        began = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            self._live(job, body)
+        ending = self._watch(pid, job, began)
+        self._report(job, "done", vars(ending))
+        self._clean()
+
+    def _live(self, job: Job, body: bytes) -> NoReturn:
+        """Be the child."""
+        code = 1
+        try:
+            os.close(self._control)
+            limit_resources(job, self._base_memory_bytes)
+            self._seal()
+            run_job(job, body, self._files, self._page, self._names)
+            code = 0
+        except MemoryError:
+            code = MEMORY_EXIT
+        finally:
+            os._exit(code)
+
+    def _watch(self, pid: int, job: Job, began: float) -> Ending:
+        """Wait for the child, killing it when a test has used up its time."""
+        pidfd = os.pidfd_open(pid)
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.register(self._control, select.POLLIN)
+        timed_out = stopped = False
+        look_at, look_every, shown = began + _FIRST_LOOK_S, _FIRST_LOOK_S, 0
+        phase, phase_began = 0, began
+        while True:
+            now = time.monotonic()
+            phase, phase_began = self._progress(phase, phase_began, now)
+            deadline = phase_began + job.wall_s
+            if now >= deadline:
+                timed_out = True
+                break
+            ready = {fd for fd, _ in poller.poll(max(min(deadline, look_at) - now, 0) * 1000 + 0.5)}
+            if pidfd in ready:
+                break
+            if self._control in ready:
+                stopped = self._told_to_stop(job)
+                if stopped:
+                    break
+            if time.monotonic() >= look_at:
+                look_every *= 2
+                look_at += look_every
+                if phase > max(shown, job.first + 1):
+                    shown = phase
+                    self._report(job, "partial", {})
+        os.close(pidfd)
+        return self._reap(pid, began, timed_out=timed_out, stopped=stopped)
+
+    def _progress(self, phase: int, phase_began: float, now: float) -> tuple[int, float]:
+        """The child's word on which test it is at: believed only when it moves forward."""
+        said_phase, said_began = PROGRESS.unpack_from(self._page)
+        if said_phase <= phase or said_phase > 1 << 20:
+            return phase, phase_began
+        return said_phase, min(max(said_began, phase_began), now)
+
+    def _told_to_stop(self, job: Job) -> bool:
+        try:
+            header, _ = read_frame(self._control)
+        except EOFError:
+            self._kill_all()
+            os._exit(0)
+        return header["kind"] == "stop" and header["seq"] == job.seq
+
+    def _reap(self, pid: int, began: float, *, timed_out: bool, stopped: bool) -> Ending:
+        if timed_out or stopped:
+            os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        wall_s = time.monotonic() - began
+        self._kill_all()
+        return Ending(
+            exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            timed_out=timed_out,
+            stopped=stopped,
+            wall_s=wall_s,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+        )
+
+    def _kill_all(self) -> None:
+        """End whatever a program may have left: nothing but this process outlives a program."""
+        self.sandbox.kill_strays()
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+    def _report(self, job: Job, kind: str, fields: dict[str, Any]) -> None:
+        phase, _ = PROGRESS.unpack_from(self._page)
+        header = {"kind": kind, "seq": job.seq, "phase": phase} | fields
+        records = _contents(self._files.records)
+        write_all(self._control, pack(header, records, _contents(self._files.stdout)))
+
+    def _clean(self) -> None:
+        for fd in (self._files.records, self._files.stdout, self._files.stdin):
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+        self.sandbox.clean()
+
+
+def _contents(fd: int) -> bytes:
+    size = min(os.fstat(fd).st_size, MAX_TOTAL_BYTES)
+    pieces = []
+    while size > (done := sum(map(len, pieces))):
+        piece = os.pread(fd, size - done, done)
+        if not piece:
+            break
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _forget_own_modules() -> None:
+    """Leave no name by which a program could import this slot's code by accident."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "slot"]:
+        del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if not path.endswith("stepcoder_executor")]
