@@ -63,9 +63,7 @@ class CurriculumState:
 
 
 def conditional_statements(source: str, keywords: Sequence[str]) -> tuple[Statement, ...]:
-    """Conditional statements of a program in source order, nested ones included.
-
-    Conditional expressions and comprehensions are no statements; `async for` counts as `for`.
+    """Conditional statements of a program, nested ones and `async for` too, in source order.
 
     Args:
         source: Python.
@@ -99,8 +97,7 @@ def prefix_before(source: str, statement: Statement) -> str:
     """Everything before the line that a statement starts on.
 
     The cut is a line boundary, so the response writes the indentation of its first line itself. A
-    compound statement always starts its line; only a backslash can continue nothing onto it, and
-    such lines stay with the response.
+    compound statement starts its line: only lines of a lone backslash can come before it there.
     """
     starts = line_starts(source)
     line = int(np.searchsorted(starts, statement.start, side="right")) - 1
@@ -166,8 +163,7 @@ def update(
 ) -> CurriculumState:
     """State after some groups of rollouts.
 
-    `rho <- (1 - alpha) rho + alpha fraction`; then, where `rho > threshold`:
-    `c <- max(c - 1, 0)` and `rho <- 0`.
+    `rho <- (1 - alpha) rho + alpha fraction`; if `rho > threshold`, `c <- max(c - 1, 0); rho <- 0`.
 
     Args:
         state: is left as it is.
