@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-BACKENDS = ("xla", "cudnn")
+BACKENDS: Mapping[str, Literal["xla", "cudnn"]] = {"xla": "xla", "cudnn": "cudnn"}
 
 
 def attention(
     query: Float[Array, "B T N H"],
-    key: Float[Array, "B S K H"],
-    value: Float[Array, "B S K H"],
+    key: Float[Array, "B T K H"],
+    value: Float[Array, "B T K H"],
     *,
-    positions: Int[Array, "B T"] | None = None,
-    backend: str = "xla",
+    backend: str,
 ) -> Float[Array, "B T N H"]:
-    """Softmax(q·k / √H)·v, query head n reading key/value head n // (N/K).
+    """Causal softmax(q·k / √H)·v; query head n reads key/value head n // (N/K).
 
     Args:
-        query: one row of queries per sequence.
-        key: keys; key slot s belongs to position s of its row.
-        value: values, as keys.
-        positions: position of each query, which then attends to slots ≤ its position. None: query
-            t is at position t (S = T), which fused kernels know without a mask.
+        query: one row of queries per sequence; query t is at position t.
+        key: keys of the same tokens.
+        value: values of the same tokens.
         backend: ``xla`` runs anywhere; ``cudnn`` is the fused kernel of NVIDIA GPUs and takes
             bfloat16 or float16 only.
 
@@ -34,17 +35,66 @@ def attention(
     Raises:
         ValueError: an unknown backend.
     """
+    return jax.nn.dot_product_attention(
+        query, key, value, is_causal=True, implementation=_known(backend)
+    )
+
+
+def cached_attention(
+    query: Float[Array, "B T N H"],
+    keys: Float[Array, "B K S H"],
+    values: Float[Array, "B K S H"],
+    positions: Int[Array, "B T"],
+    *,
+    backend: str,
+) -> Float[Array, "B T N H"]:
+    """As ``attention``, over the slots of a cache: a query sees slots ≤ its position.
+
+    Args:
+        query: queries of the new tokens.
+        keys: a layer's cached keys, slot s holding position s; heads before slots, so that the
+            products below read them as they lie.
+        values: a layer's cached values, as keys.
+        positions: position of each query.
+        backend: as in ``attention``.
+
+    Returns:
+        The attended values in the dtype of ``query``; logits and softmax are float32.
+
+    Raises:
+        ValueError: an unknown backend.
+    """
+    is_visible = jnp.arange(keys.shape[2]) <= positions[:, None, :, None]
+    if _known(backend) == "xla":
+        return _grouped_attention(query, keys, values, is_visible)
+    return jax.nn.dot_product_attention(
+        query,
+        jnp.swapaxes(keys, 1, 2),
+        jnp.swapaxes(values, 1, 2),
+        mask=is_visible,
+        implementation=_known(backend),
+    )
+
+
+def _grouped_attention(
+    query: Float[Array, "B T N H"],
+    keys: Float[Array, "B K S H"],
+    values: Float[Array, "B K S H"],
+    is_visible: Bool[Array, "B 1 T S"],
+) -> Float[Array, "B T N H"]:
+    batch, length, heads, head_dim = query.shape
+    grouped = query.reshape(batch, length, keys.shape[1], -1, head_dim)
+    logits = jnp.einsum(
+        "btkgh,bksh->bkgts", grouped, keys, preferred_element_type=jnp.float32
+    ) / math.sqrt(head_dim)
+    logits = jnp.where(is_visible[:, :, None], logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
+    attended = jnp.einsum("bkgts,bksh->btkgh", weights, values)
+    return attended.reshape(batch, length, heads, head_dim)
+
+
+def _known(backend: str) -> Literal["xla", "cudnn"]:
     if backend not in BACKENDS:
-        raise ValueError(
-            f"attention backend {backend!r} is unknown; allowed: {', '.join(BACKENDS)}"
-        )
-    if positions is None:
-        return jax.nn.dot_product_attention(
-            query, key, value, is_causal=True, implementation=backend
-        )
-    mask = _visible_slots(positions, key.shape[1])
-    return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=backend)
-
-
-def _visible_slots(positions: Int[Array, "B T"], slots: int) -> Bool[Array, "B 1 T S"]:
-    return jnp.arange(slots) <= positions[:, None, :, None]
+        allowed = ", ".join(BACKENDS)
+        raise ValueError(f"attention backend {backend!r} is unknown; allowed: {allowed}")
+    return BACKENDS[backend]

@@ -21,13 +21,13 @@ class KVCache:
     query's own position, so stale or padding slots above it need no mask and no clearing.
     """
 
-    keys: Float[Array, "L B S K H"]
-    values: Float[Array, "L B S K H"]
+    keys: Float[Array, "L B K S H"]
+    values: Float[Array, "L B K S H"]
 
     @property
     def slots(self) -> int:
         """Longest sequence a row can hold, in tokens."""
-        return self.keys.shape[2]
+        return self.keys.shape[3]
 
     def write(
         self,
@@ -38,7 +38,7 @@ class KVCache:
     ) -> KVCache:
         """Put a layer's new keys and values at their positions; positions ≥ S write nothing."""
         rows = jnp.arange(key.shape[0])[:, None]
-        at = (layer, rows, positions)
+        at = (layer, rows, slice(None), positions)
         return replace(
             self,
             keys=self.keys.at[at].set(key.astype(self.keys.dtype), mode="drop"),
@@ -48,5 +48,5 @@ class KVCache:
 
 def init_cache(config: ModelConfig, batch: int, slots: int, dtype: DTypeLike) -> KVCache:
     """Return an empty cache for ``batch`` rows of at most ``slots`` tokens."""
-    shape = (config.num_layers, batch, slots, config.num_kv_heads, config.head_dim)
+    shape = (config.num_layers, batch, config.num_kv_heads, slots, config.head_dim)
     return KVCache(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.layers import on_axes
 
 
 def backbone_config(config: ModelConfig) -> ModelConfig:
@@ -46,7 +47,7 @@ class Critic(nn.Module):
             use_bias=False,
             dtype=jnp.float32,
             param_dtype=self.param_dtype,
-            kernel_init=nn.with_logical_partitioning(nn.initializers.zeros, ("embed", None)),
+            kernel_init=on_axes(nn.initializers.zeros, "embed", None),
             name="head",
         )
         return head(hidden)[..., 0]

@@ -134,7 +134,7 @@ def write(config: ModelConfig) -> dict[str, Any]:
 
 
 def _architecture(hf: Mapping[str, Any]) -> str:
-    model_type = hf.get("model_type")
+    model_type: str = hf.get("model_type", "")
     if model_type not in ARCHITECTURES:
         raise ValueError(
             f"model_type = {model_type!r} is not supported; allowed: {', '.join(ARCHITECTURES)}"

@@ -1,4 +1,4 @@
-"""Rotary position embedding, in float32, with the two scalings that Llama-family code models use."""
+"""Rotary position embedding in float32, with the scalings that Llama-family models use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RopeScaling = LinearRope | Llama3Rope
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class RopeAngles:
-    """Cosine and sine of position × frequency: one row per token, one column per pair of channels."""
+    """Cosine and sine of position × frequency, for every token and pair of channels."""
 
     cos: Float[Array, "B T half"]
     sin: Float[Array, "B T half"]

@@ -1,0 +1,171 @@
+"""One transformer layer of the Llama family and its parts."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from stepcoder_jax.model.attention import attention, cached_attention
+from stepcoder_jax.model.cache import KVCache
+from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.rope import RopeAngles, apply_rope
+
+normal_init = nn.initializers.normal(stddev=0.02)
+
+
+def on_axes(init: nn.initializers.Initializer, *axes: str | None) -> nn.initializers.Initializer:
+    """Attach logical axis names to what ``init`` draws."""
+    # The initializer returns a box, but Module.param hands out its content: an array, as the
+    # declared type says.
+    return cast(nn.initializers.Initializer, nn.with_logical_partitioning(init, axes))
+
+
+class RMSNorm(nn.Module):
+    """x / √(mean x² + ε) · scale over the last axis, computed in float32.
+
+    Attributes:
+        epsilon: ε.
+        axis: logical name of the axis.
+        dtype: of the result.
+        param_dtype: of the scale.
+    """
+
+    epsilon: float
+    axis: str
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        """Normalise."""
+        scale = self.param(
+            "scale",
+            on_axes(nn.initializers.ones, self.axis),
+            (x.shape[-1],),
+            self.param_dtype,
+        )
+        wide = x.astype(jnp.float32)
+        root = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
+        return (wide * root * scale.astype(jnp.float32)).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention with rope, over the tokens given or over a cache."""
+
+    config: ModelConfig
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+    backend: str
+
+    def setup(self) -> None:
+        """Declare the projections."""
+        config = self.config
+        self.query = self._projection(config.num_heads, "heads")
+        self.key = self._projection(config.num_kv_heads, "kv_heads")
+        self.value = self._projection(config.num_kv_heads, "kv_heads")
+        self.output = nn.DenseGeneral(
+            config.hidden_size,
+            axis=(-2, -1),
+            use_bias=False,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=on_axes(normal_init, "heads", "head_dim", "embed"),
+        )
+        if config.qk_norm:
+            self.query_norm = RMSNorm(config.rms_norm_eps, "head_dim", self.dtype, self.param_dtype)
+            self.key_norm = RMSNorm(config.rms_norm_eps, "head_dim", self.dtype, self.param_dtype)
+
+    def _projection(self, heads: int, axis: str) -> nn.DenseGeneral:
+        return nn.DenseGeneral(
+            (heads, self.config.head_dim),
+            use_bias=self.config.attention_bias,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=on_axes(normal_init, "embed", axis, "head_dim"),
+            bias_init=on_axes(nn.initializers.zeros, axis, "head_dim"),
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        angles: RopeAngles,
+        cache: KVCache | None,
+        layer: Int[Array, ""],
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        """Attend; with a cache, write the new keys and values first and attend to its slots."""
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        if self.config.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = apply_rope(query, angles), apply_rope(key, angles)
+        if cache is None:
+            attended = attention(query, key, value, backend=self.backend)
+        else:
+            cache = cache.write(layer, key, value, positions)
+            keys, values = cache.keys[layer], cache.values[layer]
+            keys, values = keys.astype(query.dtype), values.astype(query.dtype)
+            attended = cached_attention(query, keys, values, positions, backend=self.backend)
+        return self.output(attended), cache
+
+
+class FeedForward(nn.Module):
+    """down(silu(gate(x)) · up(x))."""
+
+    config: ModelConfig
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Apply the gated feed-forward to every token."""
+
+        def dense(features: int, name: str, axes: tuple[str, str]) -> nn.Dense:
+            return nn.Dense(
+                features,
+                use_bias=False,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                kernel_init=on_axes(normal_init, *axes),
+                name=name,
+            )
+
+        width = self.config.intermediate_size
+        gate = dense(width, "gate", ("embed", "mlp"))(x)
+        up = dense(width, "up", ("embed", "mlp"))(x)
+        return dense(self.config.hidden_size, "down", ("mlp", "embed"))(nn.silu(gate) * up)
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer layer, in the carry form that ``nn.scan`` wants."""
+
+    config: ModelConfig
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+    backend: str
+
+    def setup(self) -> None:
+        """Declare the parts."""
+        epsilon = self.config.rms_norm_eps
+        self.attention_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
+        self.attention = Attention(self.config, self.dtype, self.param_dtype, self.backend)
+        self.mlp_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
+        self.mlp = FeedForward(self.config, self.dtype, self.param_dtype)
+
+    def __call__(
+        self,
+        carry: tuple[Float[Array, "B T D"], KVCache | None],
+        layer: Int[Array, ""],
+        positions: Int[Array, "B T"],
+        angles: RopeAngles,
+    ) -> tuple[tuple[Float[Array, "B T D"], KVCache | None], None]:
+        """Return the new residual stream and cache; nothing is stacked over layers."""
+        x, cache = carry
+        attended, cache = self.attention(self.attention_norm(x), positions, angles, cache, layer)
+        x = x + attended
+        x = x + self.mlp(self.mlp_norm(x))
+        return (x, cache), None
