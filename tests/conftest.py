@@ -1,4 +1,8 @@
-"""What holds in every test: the CPU, strict shapes, and a compilation cache that outlives the run."""
+"""What holds in every test: one CPU device, strict shapes, a compilation cache that outlives the run.
+
+A test of several devices starts its own process with `--xla_force_host_platform_device_count`: here a
+mesh takes every device there is, and eight of them on two cores make the other tests slow.
+"""
 
 import os
 from pathlib import Path
@@ -10,7 +14,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 from jaxtyping import install_import_hook
 
