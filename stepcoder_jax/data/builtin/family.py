@@ -33,9 +33,9 @@ def any_parameters(parameters: Parameters) -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Family:
-    """A parametrised family of problems.
+    """A parametrised family of problems; two are the same only if they are one object.
 
     Attributes:
       name: unique; for a call-based family also the function that the question asks for.

@@ -61,19 +61,19 @@ def _alternate(streams: Iterable[Iterator[Problem]]) -> Iterator[Problem]:
 def _family_stream(family: Family, split: str, seed: int) -> Iterator[Problem]:
     """Every draw in every template of the split, one template for all draws before the next."""
     templates = split_templates(family, split)
-    draws = split_draws(family, split)
-    draws.sort(key=lambda draw: digest(seed, family.name, draw))
-    first = [int(digest(seed, "template", family.name, draw)[:8], 16) for draw in draws]
+    draws = list(split_draws(family, split))
+    Random(digest(seed, family.name, split)).shuffle(draws)
     for turn in range(len(templates)):
-        for start, draw in zip(first, draws, strict=True):
-            yield family_problem(family, draw, templates[(start + turn) % len(templates)])
+        for place, draw in enumerate(draws):
+            yield family_problem(family, draw, templates[(place + turn) % len(templates)])
 
 
 def family_problem(family: Family, parameters: Parameters, template: str) -> Problem:
     """Make one problem: a question, its canonical solution, and tests that the solution passes."""
     identity = digest(family.name, parameters, template)[:10]
     solution = in_code(family.solution, parameters)
-    inputs = family.inputs(parameters, Random(digest("inputs", family.name, parameters)))
+    drawn = family.inputs(parameters, Random(digest("inputs", family.name, parameters)))
+    inputs = list({repr(given): given for given in drawn}.values())
     return Problem(
         id=f"builtin/{family.name}/{identity}",
         question=question(template, family, parameters),

@@ -9,6 +9,7 @@ A draw is held out when its digest falls in one bucket of `HELDOUT_BUCKETS`; not
 seed, order) can move it to the other side.
 """
 
+import functools
 import hashlib
 import json
 
@@ -36,12 +37,13 @@ def is_heldout(family: Family, parameters: Parameters) -> bool:
     return int(digest("heldout", family.name, parameters)[:8], 16) % HELDOUT_BUCKETS == 0
 
 
-def split_draws(family: Family, split: str) -> list[Parameters]:
+@functools.cache
+def split_draws(family: Family, split: str) -> tuple[Parameters, ...]:
     """List the draws of `family` that `split` may use."""
     if split == "unseen_families":
-        return list(family.draws())
+        return tuple(family.draws())
     wants_heldout = split == "heldout"
-    return [draw for draw in family.draws() if is_heldout(family, draw) is wants_heldout]
+    return tuple(draw for draw in family.draws() if is_heldout(family, draw) is wants_heldout)
 
 
 def split_templates(family: Family, split: str) -> list[str]:

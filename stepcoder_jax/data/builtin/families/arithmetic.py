@@ -1,9 +1,10 @@
 """Families over one number: formulas, bounds, counting loops and digits."""
 
 from stepcoder_jax.data.builtin.family import Family
-from stepcoder_jax.data.builtin.inputs import calls, near
+from stepcoder_jax.data.builtin.inputs import calls, near, range_ends
 from stepcoder_jax.data.builtin.vocabulary import (
     COMPARISONS,
+    LESS,
     MINUS,
     PLUS,
     TIMES,
@@ -66,9 +67,9 @@ CHOOSE_STEP = Family(
         "compare": COMPARISONS,
         "c": tuple(range(4, 20)),
         "first": (PLUS, MINUS, TIMES),
-        "a": (2, 3, 5, 7, 9),
+        "a": (2, 3, 5, 7),
         "second": (PLUS, MINUS, TIMES),
-        "b": (2, 4, 6, 8),
+        "b": (2, 4, 6),
     },
     is_sensible=lambda p: p["first"] != p["second"],
     phrases=(
@@ -99,6 +100,7 @@ SUM_MULTIPLES = Family(
         "compare": COMPARISONS,
         "b": tuple(range(3, 31)),
     },
+    is_sensible=lambda p: p["a"] < p["b"],
     phrases=(
         "the {tally} of the numbers from 1 to n that are divisible by {a} and {compare} {b}",
         "the {tally} of all numbers up to n that are {compare} {b} and divisible by {a}",
@@ -116,7 +118,7 @@ def sum_multiples(n):
             total += {tally}
     return total
 """,
-    inputs=lambda p, rng: calls([0, p["a"], *near(p["b"]), 2 * p["b"] + 1, 60]),
+    inputs=lambda p, rng: calls(range_ends(p["a"], p["b"])),
 )
 
 COUNT_STEPS = Family(
@@ -155,11 +157,12 @@ DIGIT_TOTAL = Family(
     given="n",
     difficulty="interview",
     space={
-        "start": tuple(range(10)),
+        "start": tuple(range(1, 10)),
         "tally": tally("d"),
         "compare": COMPARISONS,
         "c": tuple(range(1, 9)),
     },
+    is_sensible=lambda p: p["compare"] is not LESS or p["c"] > 1,
     phrases=(
         "{start} plus the {tally} of the digits of n that are {compare} {c}",
         "the {tally} of all digits {compare} {c} in n, plus {start}",

@@ -8,7 +8,6 @@ from stepcoder_jax.data.builtin.vocabulary import (
     AT_MOST,
     LABELS,
     LESS,
-    MINUS,
     PLUS,
     TIMES,
     UPPER_BOUNDS,
@@ -23,8 +22,8 @@ GRADE = Family(
     space={
         "compare": (LESS, AT_MOST),
         "a": tuple(range(2, 9)),
-        "b": tuple(range(9, 16)),
-        "c": tuple(range(16, 31, 2)),
+        "b": tuple(range(9, 15)),
+        "c": tuple(range(16, 28, 3)),
         "w": FIRST,
         "x": (SECOND[0], SECOND[1]),
         "y": (THIRD[2], THIRD[3]),
@@ -138,7 +137,7 @@ PICK = Family(
     given="m, n",
     difficulty="interview",
     space={
-        "join": (PLUS, MINUS, TIMES),
+        "join": (PLUS, TIMES),
         "compare": UPPER_BOUNDS,
         "c": tuple(range(2, 32)),
         "which": (Choice("larger", ">"), Choice("smaller", "<")),

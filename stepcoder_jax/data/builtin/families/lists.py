@@ -8,7 +8,7 @@ FILTER_TOTAL = Family(
     name="filter_total",
     given="xs",
     difficulty="introductory",
-    space={"tally": tally("x"), "compare": COMPARISONS, "a": tuple(range(1, 51))},
+    space={"tally": tally("x"), "compare": COMPARISONS, "a": tuple(range(2, 61))},
     phrases=(
         "the {tally} of the numbers in xs that are {compare} {a}",
         "the {tally} of all numbers {compare} {a} in xs",
@@ -104,11 +104,11 @@ POINTS = Family(
     space={
         "upper": UPPER_BOUNDS,
         "high": tuple(range(12, 25)),
-        "a": (3, 4, 5, 6),
+        "a": (3, 4, 5),
         "lower": UPPER_BOUNDS,
         "low": tuple(range(3, 10)),
         "b": (1, 2),
-        "c": (1, 2, 3),
+        "c": (1, 2),
     },
     phrases=(
         "the points of xs: {a} for a number {upper} {high}, else {b} if {lower} {low}, "

@@ -34,7 +34,10 @@ def best_of(xs):
         return {b}
     return best
 """,
-    inputs=lambda p, rng: lists(rng, p["a"]),
+    inputs=lambda p, rng: [
+        *lists(rng, p["a"]),
+        *([[p["a"] + offset]] for offset in (-9, -1, 1, 6, 15)),
+    ],
 )
 
 FIRST_PLACE = Family(
@@ -138,11 +141,12 @@ def running_sum(xs):
 def _running_lists(a: int, b: int) -> list[list[list[int]]]:
     """Numbers kept by either direction of the filter, whose sums meet the stop at b exactly."""
     low, high = a - 1, a + 1
+    more = a + 5
     texts = [[], [a], [low, high, a, low], [a, a + 1, 50, a - 1, a + 2]]
     for part in (1, 1 + a // 3, a - 1, a + 1, a + 5):
         exact = [part] * (b // part) + ([b % part] if b % part else [])
         texts.append([*exact, part, 2, 3])
-    texts += [[b - 1, 1, 2], [b, 3, 1], [b + 1, 4, 1], [b - 1 - high, high, high, high]]
+    texts += [[b - 1, 1, more], [b, 3, more], [b + 1, 4, more], [b - 1 - high, high, high, high]]
     return [[xs] for xs in texts]
 
 

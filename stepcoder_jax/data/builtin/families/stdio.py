@@ -1,7 +1,7 @@
 """Families that read standard input and print."""
 
 from stepcoder_jax.data.builtin.family import Family
-from stepcoder_jax.data.builtin.inputs import lists, near
+from stepcoder_jax.data.builtin.inputs import lists, near, range_ends
 from stepcoder_jax.data.builtin.vocabulary import (
     COMPARISONS,
     LABELS,
@@ -11,7 +11,7 @@ from stepcoder_jax.data.builtin.vocabulary import (
     tally,
 )
 
-LABEL_WORDS = tuple(word for words in LABELS for word in words[:2])
+LABEL_WORDS = (*(words[0] for words in LABELS), "yes", "no")
 
 
 def number_lines(numbers: list[int]) -> list[str]:
@@ -82,6 +82,7 @@ PRINT_MULTIPLES = Family(
         "compare": COMPARISONS,
         "b": tuple(range(4, 31)),
     },
+    is_sensible=lambda p: p["a"] < p["b"],
     phrases=(
         "the numbers from 1 to n that are divisible by {a} and {compare} {b}",
         "all numbers up to n that are {compare} {b} and divisible by {a}",
@@ -97,7 +98,7 @@ for i in range(1, n + 1):
     if i % {a} == 0 and i {compare} {b}:
         print(i)
 """,
-    inputs=lambda p, rng: number_lines([0, p["a"], *near(p["b"]), 2 * p["b"] + 1, 60]),
+    inputs=lambda p, rng: number_lines(range_ends(p["a"], p["b"])),
 )
 
 LINE_TOTAL = Family(
@@ -108,8 +109,8 @@ LINE_TOTAL = Family(
     space={
         "tally": tally("x"),
         "compare": COMPARISONS,
-        "a": tuple(range(1, 41)),
-        "start": (0, 1, 2, 5, 10),
+        "a": tuple(range(2, 41)),
+        "start": (1, 2, 3, 5, 10),
     },
     phrases=(
         "{start} plus the {tally} of the numbers that are {compare} {a}",

@@ -96,8 +96,11 @@ def divisible_total(xs):
     return total
 """,
     inputs=lambda p, rng: [
-        *([[[p["a"] * k for k in range(1, 9)]], [[p["b"] * k for k in range(1, 9)]]]),
-        *([[[]], [[p["a"]]], [[p["a"] * p["b"], p["a"], p["a"] * 7, 11 * p["a"]]]]),
+        [[]],
+        [[p["a"]]],
+        [[p["a"] * p["b"]]],
+        [[p["a"] * k for k in range(1, 25)]],
+        [[p["b"] * k for k in range(1, 9)]],
         [list(range(1, 41))],
         [[rng.randint(1, 200) for _ in range(30)]],
     ],
