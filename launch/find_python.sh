@@ -37,8 +37,8 @@ a_uv() {
         [ -x "$private/bin/uv" ] && break
         "$python" -m pip --version >/dev/null 2>&1 || continue
         say "fetching uv into $private"
-        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --target "$private" \
-            --require-hashes -r launch/bootstrap.lock >&2
+        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install \
+            -qq --target "$private" --require-hashes -r launch/bootstrap.lock >&2
     done
     "$private/bin/uv" --version >/dev/null 2>&1 && echo "$private/bin/uv"
 }
@@ -59,7 +59,7 @@ first_suitable "$pyenv"/3.13*/bin/python "$pyenv"/3.14*/bin/python "$pyenv"/*/bi
 if uv=$(a_uv); then
     found=$("$uv" python find --system '>=3.12,<3.15' 2>/dev/null) && suitable "$found" && exit 0
     say "no suitable Python here: uv downloads Python 3.13"
-    UV_PYTHON_INSTALL_BIN=0 "$uv" python install --quiet 3.13 >&2 &&
+    UV_PYTHON_INSTALL_BIN=0 "$uv" python install --no-progress 3.13 >&2 &&
         found=$("$uv" python find --managed-python 3.13) && suitable "$found" && exit 0
 fi
 
