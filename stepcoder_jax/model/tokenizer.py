@@ -1,0 +1,130 @@
+"""Tokenizers: from a Hugging Face folder, from GGUF metadata, or trained on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+PAD_TOKEN = "<pad>"
+EOS_TOKEN = "<eos>"
+
+_BYTES = 256
+
+# Token types in GGUF metadata.
+_CONTROL, _USER_DEFINED = 3, 4
+
+
+def _byte_level() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+def _digits_apart() -> pre_tokenizers.PreTokenizer:
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return pre_tokenizers.Sequence([digits, _byte_level()])
+
+
+# By GGUF's tokenizer.ggml.pre, which stands for a regular expression that the file leaves out.
+_PRE_TOKENIZERS: Mapping[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
+    "gpt-2": _byte_level,
+    "smollm": _digits_apart,
+}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Read the tokenizer of a Hugging Face folder.
+
+    Raises:
+        ValueError: the folder has none, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{folder}: holds no tokenizer that can be read: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"{folder}: holds no tokenizer.json, which a fast tokenizer needs")
+    return tokenizer
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PreTrainedTokenizerFast:
+    """Build the byte-level BPE that GGUF metadata describes, special tokens and chat template too.
+
+    Raises:
+        ValueError: a kind of tokenizer or pre-tokenizer that is not known here, by name.
+    """
+    kind, pre = (metadata.get(f"tokenizer.ggml.{key}", "") for key in ("model", "pre"))
+    if kind != "gpt2" or pre not in _PRE_TOKENIZERS:
+        raise ValueError(
+            f"tokenizer.ggml.model = {kind!r} with tokenizer.ggml.pre = {pre!r} is not supported; "
+            f"allowed: 'gpt2' with {', '.join(map(repr, _PRE_TOKENIZERS))}"
+        )
+    tokens = metadata["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[pre]()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(_added(metadata, _CONTROL))
+    tokenizer.add_tokens(_added(metadata, _USER_DEFINED))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        chat_template=metadata.get("tokenizer.chat_template"),
+        clean_up_tokenization_spaces=False,
+        **_roles(metadata),
+    )
+
+
+def _added(metadata: Mapping[str, Any], kind: int) -> list[AddedToken]:
+    types = metadata["tokenizer.ggml.token_type"]
+    return [
+        AddedToken(token, normalized=False, special=kind == _CONTROL)
+        for token, token_type in zip(metadata["tokenizer.ggml.tokens"], types, strict=True)
+        if token_type == kind
+    ]
+
+
+def _roles(metadata: Mapping[str, Any]) -> dict[str, str]:
+    names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+    ids = {role: metadata.get(f"tokenizer.ggml.{name}_token_id") for role, name in names.items()}
+    tokens = metadata["tokenizer.ggml.tokens"]
+    return {f"{role}_token": tokens[index] for role, index in ids.items() if index is not None}
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE with digits apart; the same texts give the same tokenizer.
+
+    Every text is encodable: all 256 bytes are tokens. Ids 0 and 1 are ``<pad>`` and ``<eos>``.
+
+    Args:
+        texts: what to learn merges from.
+        vocab_size: at most this many tokens; fewer when the texts hold no more pairs to merge, so
+            size an embedding by ``len(tokenizer)``.
+
+    Raises:
+        ValueError: ``vocab_size`` leaves no room for the bytes.
+    """
+    special = [PAD_TOKEN, EOS_TOKEN]
+    least = _BYTES + len(special)
+    if vocab_size < least:
+        raise ValueError(
+            f"vocab_size = {vocab_size} is too small: all bytes and {special} need {least}"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = _digits_apart()
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD_TOKEN,
+        eos_token=EOS_TOKEN,
+        clean_up_tokenization_spaces=False,
+    )
