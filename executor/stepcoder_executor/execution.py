@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_executor import assertions
+from stepcoder_executor.covered import Span, covered_spans, merge
 from stepcoder_executor.judge import CompareRule, judge_stdout, judge_value, text_of
 from stepcoder_executor.protocol import (
     AssertionTests,
@@ -43,6 +44,7 @@ class Execution:
         self._run_all = run_all
         self._done: list[TestResult] = []
         self._wall_s = 0.0
+        self._covered: tuple[Span, ...] = ()
         self._allowed_bytes = _allowed_bytes(request)
         self._mode, self._spec, self._skeletons = _specify(request)
         self._body = json.dumps(self._spec).encode()
@@ -82,8 +84,17 @@ class Execution:
             for k, record in found.items()
         )
 
-    def absorb(self, header: dict[str, Any], records: bytes, stdout: bytes) -> Result | None:
+    def absorb(
+        self, header: dict[str, Any], records: bytes, stdout: bytes, *coverage: bytes
+    ) -> Result | None:
         """Take a finished child's answer; the result, or None if another child is needed."""
+        is_settled = self._settle(header, records, stdout)
+        if len(coverage) == 3:
+            self._cover(*coverage)
+        return self._result() if is_settled else None
+
+    def _settle(self, header: dict[str, Any], records: bytes, stdout: bytes) -> bool:
+        """Add the tests that the answer settles; whether those were all."""
         self._wall_s += header["wall_s"]
         first = len(self._done)
         found = self._records(records)
@@ -95,15 +106,29 @@ class Execution:
             else:
                 test, written = self._judge(k, record, stdout), record.stdout[1]
             if test.verdict is not Verdict.PASSED and k > first:
-                return None
+                return False
             self._done.append(test)
             if test.verdict is Verdict.COMPILE_ERROR:
-                return self._compile_error(test)
+                self._done = [test] * (self.n_tests if self._run_all else 1)
+                return True
             if test.verdict is not Verdict.PASSED and not self._run_all:
-                break
+                return True
             if record is None or record.is_last:
-                return None if len(self._done) < self.n_tests else self._result()
-        return self._result()
+                break
+        return len(self._done) == self.n_tests
+
+    def _cover(self, starts: bytes, owners: bytes, hits: bytes) -> None:
+        """Add what the settled tests executed."""
+        source = self.request.source
+        spans = covered_spans(
+            starts,
+            owners,
+            hits,
+            n_chars=len(source),
+            n_tests=len(self._done),
+            shift=int(source.startswith("\ufeff")),
+        )
+        self._covered = merge((*self._covered, *spans))
 
     def failure(self, detail: str) -> Result:
         """The result when the executor itself could not run the request."""
@@ -111,7 +136,7 @@ class Execution:
             id=self.request.id,
             verdict=Verdict.EXECUTOR_ERROR,
             tests=tuple(self._done),
-            covered=() if self.request.coverage else None,
+            covered=self._covered if self.request.coverage else None,
             wall_s=self._wall_s,
             detail=detail,
         )
@@ -122,14 +147,9 @@ class Execution:
             id=self.request.id,
             verdict=verdicts[0] if verdicts else Verdict.PASSED,
             tests=tuple(self._done),
-            covered=() if self.request.coverage else None,
+            covered=self._covered if self.request.coverage else None,
             wall_s=self._wall_s,
         )
-
-    def _compile_error(self, test: TestResult) -> Result:
-        if self._run_all:
-            self._done = [test] * self.n_tests
-        return self._result()
 
     def _records(self, blob: bytes) -> dict[int, Record]:
         """The records that make sense, by test; a program that spoils its own loses them."""

@@ -11,6 +11,7 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
+from slot.tracing import Tracer
 from slot.program import FILENAME, Outcome, Program, describe, from_exception, restore_descriptors
 
 MIB = 1 << 20
@@ -72,11 +73,20 @@ def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, names: dict[st
         outcome = Outcome(verdict="compile_error", detail=_compile_detail(error), is_last=True)
         _record(files.records, 0, outcome, start=0, end=0, wall_s=0.0)
         return
-    run_tests(job, spec, Program(code=code, builtin_names=names), files, page)
+    tracer = None
+    if job.coverage:
+        tracer = Tracer(without_mark(spec["source"]), code, page)
+        tracer.start()
+    run_tests(job, spec, Program(code=code, builtin_names=names), files, page, tracer)
 
 
 def run_tests(
-    job: Job, spec: dict[str, Any], program: Program, files: Files, page: mmap.mmap
+    job: Job,
+    spec: dict[str, Any],
+    program: Program,
+    files: Files,
+    page: mmap.mmap,
+    tracer: Tracer | None,
 ) -> None:
     """Run the tests one after another until one leaves the process unfit for the next."""
     recursion_limit = sys.getrecursionlimit()
@@ -85,6 +95,8 @@ def run_tests(
         text = spec["inputs"][k].encode("utf-8", "surrogatepass") if job.mode == "stdio" else b""
         start = restore_descriptors(files.stdin, files.stdout, text)
         resource.setrlimit(resource.RLIMIT_FSIZE, (min(start + job.output_bytes + 1, hard), hard))
+        if tracer is not None:
+            tracer.begin_test(k)
         began = time.monotonic()
         PROGRESS.pack_into(page, 0, k + 1, began)
         outcome = _run_test(job.mode, k, spec, program)
@@ -107,7 +119,12 @@ def _open_memory_reserve() -> None:
 
 def compile_source(source: str) -> types.CodeType:
     """The program's code, as Python itself would compile a file with this text."""
-    return compile(source, FILENAME, "exec", dont_inherit=True)
+    return compile(without_mark(source), FILENAME, "exec", dont_inherit=True)
+
+
+def without_mark(source: str) -> str:
+    """The source without the byte order mark that a file may begin with."""
+    return source.removeprefix("\ufeff")
 
 
 def _run_test(mode: str, k: int, spec: dict[str, Any], program: Program) -> Outcome:

@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 from slot import prelude
 from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, Job, limit_resources, run_job
 from slot.sandbox import Sandbox, enter
+from slot.tracing import PAGE_BYTES, clear_page, read_page
 from slot.wire import pack, read_frame, write_all
 
-_PAGE_BYTES = 4096
 # A child that outlives this is looked at, so that a wrong answer before an endless loop ends both.
 _FIRST_LOOK_S = 0.1
 
@@ -55,7 +55,7 @@ class Zygote:
     def __init__(self, control: int, rung: str) -> None:
         self._control = control
         prelude.import_modules()
-        self._page = mmap.mmap(-1, _PAGE_BYTES)
+        self._page = mmap.mmap(-1, PAGE_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_NORESERVE)
         self.sandbox: Sandbox = enter(rung)
         self._files: Files = self.sandbox.files
         self._names = prelude.prelude_names()
@@ -78,6 +78,7 @@ class Zygote:
 
     def _answer(self, job: Job, body: bytes) -> None:
         PROGRESS.pack_into(self._page, 0, 0, time.monotonic())
+        clear_page(self._page)
         began = time.monotonic()
         pid = os.fork()
         if pid == 0:
@@ -175,7 +176,9 @@ class Zygote:
         phase, _ = PROGRESS.unpack_from(self._page)
         header = {"kind": kind, "seq": job.seq, "phase": phase} | fields
         records = _contents(self._files.records)
-        write_all(self._control, pack(header, records, _contents(self._files.stdout)))
+        coverage = read_page(self._page) if job.coverage and kind == "done" else []
+        blobs = (records, _contents(self._files.stdout), *coverage)
+        write_all(self._control, pack(header, *blobs))
 
     def _clean(self) -> None:
         for fd in (self._files.records, self._files.stdout, self._files.stdin):

@@ -1,0 +1,52 @@
+"""Places in a source text: offsets of syntax nodes, and where the lines around them begin."""
+
+import ast
+import re
+from bisect import bisect_right
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class SourceText:
+    """A source with its line starts. All offsets are in code points."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.line_starts = [0, *(match.end() for match in _LINE_END.finditer(source))]
+        self._is_ascii = source.isascii()
+
+    def start(self, node: ast.AST) -> int:
+        """Where a node begins."""
+        return self._offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
+
+    def end(self, node: ast.AST) -> int:
+        """Where a node ends."""
+        return self._offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+
+    def next_line(self, end: int) -> int:
+        """The start of the line after ``end``, or ``end`` if a statement follows on this line."""
+        line = bisect_right(self.line_starts, end)
+        start = self.line_starts[line] if line < len(self.line_starts) else len(self.source)
+        rest = self.source[end:start].strip("; \t\f\r\n")
+        return end if rest and rest[0] != "#" else start
+
+    def lead(self, start: int) -> int:
+        """Where the comment and blank lines begin that lead to the statement at ``start``."""
+        line = bisect_right(self.line_starts, start) - 1
+        if self.source[self.line_starts[line] : start].strip():
+            return start
+        while line > 0 and self._is_silent(line - 1):
+            line -= 1
+        return self.line_starts[line]
+
+    def _is_silent(self, line: int) -> bool:
+        text = self.source[self.line_starts[line] : self.line_starts[line + 1]].strip()
+        return not text or text[0] == "#"
+
+    def _offset(self, line: int, column: int) -> int:
+        start = self.line_starts[line - 1]
+        if self._is_ascii:
+            return start + column
+        # A column counts bytes of UTF-8, and no character takes more bytes than four.
+        text = self.source[start : start + column].encode("utf-8", "surrogatepass")
+        return start + len(text[:column].decode("utf-8", "replace"))
