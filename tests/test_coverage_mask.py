@@ -118,13 +118,21 @@ def test_tokens_that_straddle_either_border_count_by_what_lies_inside():
 def test_what_the_stop_rule_cut_off_never_counts():
     # The response went on after the program with a fence and a remark.
     program = "x = 1\n"
-    pieces = ["x = 1", "\n", "```", "\n", "Done."]
-    covered = [(0, 100)]
-    assert executed(program, covered, pieces) == [True, False, False, False, False]
+    spans = spans_of(["x = 1", "\n", "```", "\n", "Done.", ""])
+    is_end = flags("no no no no no yes")
+    result = executed_tokens(program, [(0, 100)], spans, is_end)
+    np.testing.assert_array_equal(result, flags("yes no no no no yes"))
+
+
+def test_a_token_that_writes_white_space_and_then_the_stop_string_ends_the_response():
+    # Tokens 'x', newline and fence in one, and a remark behind the fence.
+    spans = np.array([[0, 1], [1, 2], [2, 2]])
+    result = executed_tokens("x\n", [(0, 1)], spans, flags("no yes no"))
+    np.testing.assert_array_equal(result, flags("yes yes no"))
 
 
 def test_covered_spans_outside_the_program_are_ignored():
-    assert executed("ab", [(-5, 0), (2, 9)], ["a", "b"]) == [False, False]
+    assert executed("ab", [(-5, -1), (2, 9)], ["a", "b"]) == [False, False]
 
 
 def test_a_response_without_tokens():

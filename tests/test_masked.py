@@ -28,6 +28,10 @@ def test_fractional_denominators_are_taken_as_they_are():
     assert masked_mean(X, MASK, 0.5) == 2 * masked_sum(X, MASK)
 
 
+def test_a_mean_over_nothing_is_zero_whatever_the_mask():
+    assert masked_mean(X, MASK, 0.0) == 0.0
+
+
 def test_empty_mask_gives_zero_everywhere():
     empty = jnp.zeros_like(MASK)
     assert masked_sum(X, empty) == 0.0
