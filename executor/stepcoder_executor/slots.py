@@ -12,7 +12,15 @@ from pathlib import Path
 from stepcoder_executor.execution import Execution
 from stepcoder_executor.slot.wire import Frame, FrameError, FrameReader, pack
 
-_BOOT = "import sys; sys.path.append({path!r}); from slot.zygote import main; main({fd})"
+# Hooks that ``threading``, ``random`` and ``logging`` would run after every fork are kept out: a
+# child has one thread when it begins, and all programs starting from one random state is welcome.
+_BOOT = """
+import os, sys
+os.register_at_fork = lambda **hooks: None
+sys.path.append({path!r})
+from slot.zygote import main
+main({fd})
+"""
 _START_S = 20.0
 _SILENCE_S = 5.0
 _READ_BYTES = 1 << 18

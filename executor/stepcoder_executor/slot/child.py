@@ -63,7 +63,7 @@ def limit_resources(job: Job, base_memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, names: dict[str, Any]) -> None:
+def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, builtins: types.ModuleType) -> None:
     """Run every test of the job from ``job.first`` on, each recorded when it ends."""
     spec = json.loads(body)
     PROGRESS.pack_into(page, 0, 0, time.monotonic())
@@ -77,7 +77,7 @@ def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, names: dict[st
     if job.coverage:
         tracer = Tracer(without_mark(spec["source"]), code, page)
         tracer.start()
-    run_tests(job, spec, Program(code=code, builtin_names=names), files, page, tracer)
+    run_tests(job, spec, Program(code=code, builtins=builtins), files, page, tracer)
 
 
 def run_tests(

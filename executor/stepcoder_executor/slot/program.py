@@ -1,5 +1,6 @@
 """Runs one test of a compiled program, in a child that is this program's alone."""
 
+import _thread
 import atexit
 import io
 import os
@@ -9,7 +10,6 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-from slot.prelude import private_builtins
 from slot.values import NotEncodableError, encode_plain, encode_tagged
 
 FILENAME = "<program>"
@@ -31,13 +31,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Compiled source and the names it finds without importing them."""
+    """Compiled source and the ``builtins`` module it runs with."""
 
     code: types.CodeType
-    builtin_names: dict[str, Any]
+    builtins: types.ModuleType
 
     def run_stdio(self) -> Outcome:
         """Run the program as a script, to the end of everything it left for its exit."""
+        open_standard_streams()
         module = self._fresh_module("__main__")
         outcome = Outcome()
         try:
@@ -96,11 +97,9 @@ class Program:
         return names
 
     def _fresh_module(self, name: str) -> types.ModuleType:
-        open_standard_streams()
         module = types.ModuleType(name)
-        builtins = private_builtins(self.builtin_names)
-        vars(module)["__builtins__"] = builtins
-        sys.modules |= {name: module, "__main__": module, "builtins": builtins}
+        vars(module)["__builtins__"] = self.builtins
+        sys.modules |= {name: module, "__main__": module, "builtins": self.builtins}
         sys.argv = ["solution.py"]
         return module
 
@@ -147,7 +146,7 @@ def _find_function(names: dict[str, Any], fn_name: str) -> Any:
 def _settled(outcome: Outcome) -> Outcome:
     """Flush what was printed; a process that still has threads takes no other test."""
     _flush()
-    is_last = threading.active_count() > 1
+    is_last = _thread._count() > 0
     return Outcome(
         verdict=outcome.verdict, detail=outcome.detail, value=outcome.value, is_last=is_last
     )
@@ -187,6 +186,7 @@ def restore_descriptors(stdin_fd: int, stdout_fd: int, text: bytes) -> int:
     os.dup2(stdin_fd, STDIN)
     os.dup2(stdout_fd, STDOUT)
     os.ftruncate(stdin_fd, 0)
-    os.pwrite(stdin_fd, text, 0)
+    if text:
+        os.pwrite(stdin_fd, text, 0)
     os.lseek(stdin_fd, 0, os.SEEK_SET)
     return os.fstat(stdout_fd).st_size

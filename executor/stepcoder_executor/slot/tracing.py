@@ -47,6 +47,10 @@ class Tracer:
         for code in all_codes(self._code):
             monitoring.set_local_events(_TOOL, code, monitoring.events.INSTRUCTION)
 
+    def close(self) -> None:
+        """Let go of the page."""
+        self._hits.release()
+
     def begin_test(self, k: int) -> None:
         """From now on, what runs for the first time is test ``k``'s."""
         self._test[0] = min(k + 1, 0xFFFF)

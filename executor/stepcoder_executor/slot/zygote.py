@@ -19,6 +19,7 @@ from slot import prelude
 from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, Job, limit_resources, run_job
 from slot.sandbox import Sandbox, enter
 from slot.tracing import PAGE_BYTES, clear_page, read_page
+from slot.warmup import warm_up
 from slot.wire import pack, read_frame, write_all
 
 # A child that outlives this is looked at, so that a wrong answer before an endless loop ends both.
@@ -55,10 +56,11 @@ class Zygote:
     def __init__(self, control: int, rung: str) -> None:
         self._control = control
         prelude.import_modules()
-        self._page = mmap.mmap(-1, PAGE_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_NORESERVE)
+        self._page = mmap.mmap(-1, PAGE_BYTES)
         self.sandbox: Sandbox = enter(rung)
         self._files: Files = self.sandbox.files
-        self._names = prelude.prelude_names()
+        self._builtins = prelude.private_builtins()
+        warm_up(self._builtins)
         self._base_memory_bytes = self.sandbox.base_memory_bytes
         self._seal: Callable[[], None] = self.sandbox.seal_child
         _forget_own_modules()
@@ -94,7 +96,7 @@ class Zygote:
             os.close(self._control)
             limit_resources(job, self._base_memory_bytes)
             self._seal()
-            run_job(job, body, self._files, self._page, self._names)
+            run_job(job, body, self._files, self._page, self._builtins)
             code = 0
         except MemoryError:
             code = MEMORY_EXIT
