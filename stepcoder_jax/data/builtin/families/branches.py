@@ -177,24 +177,25 @@ GAME = Family(
     difficulty="competition",
     space={
         "a": (2, 3, 4, 5),
-        "high": tuple(range(10, 21)),
+        "high": tuple(range(10, 21, 2)),
         "b": (1, 6),
         "low": tuple(range(3, 8)),
+        "c": (1, 2),
         "most": tuple(range(12, 24, 2)),
     },
     phrases=(
-        "the points of a game: skip a number less than 0, stop at 0, plus {a} if greater than "
-        "{high}, else plus {b} if greater than {low}, at most {most} points",
-        "at most {most} points for xs, with {a} for each number greater than {high} and {b} for "
-        "others greater than {low}; skip numbers less than 0 and stop at 0",
-        "the points of xs up to the first 0: skip numbers less than 0, {a} if greater than "
-        "{high}, {b} if only greater than {low}, and at most {most}",
+        "the points of a game: minus {c} if a number is less than 0, {a} if greater than {high}, "
+        "else {b} if greater than {low}, stop at 0, at most {most} points",
+        "at most {most} points for xs, with {a} for each number greater than {high}, {b} for "
+        "others greater than {low} and minus {c} for numbers less than 0; stop at 0",
+        "the points of xs up to the first 0, at most {most}: {a} if greater than {high}, {b} if "
+        "only greater than {low}, minus {c} if less than 0",
     ),
     heldout_phrases=(
-        "the points of xs, at most {most}: skip a number less than 0, stop at 0, plus {a} if "
-        "greater than {high}, else plus {b} if greater than {low}",
-        "the points of a game up to the first 0, at most {most}: skip numbers less than 0, {a} if "
-        "greater than {high}, {b} for others greater than {low}",
+        "the points of xs, at most {most}: {a} if a number is greater than {high}, else {b} if "
+        "greater than {low}, minus {c} if less than 0, stop at 0",
+        "the points of a game up to the first 0, at most {most}: minus {c} if less than 0, {a} for "
+        "numbers greater than {high}, {b} for others greater than {low}",
     ),
     solution="""\
 def game(xs):
@@ -203,8 +204,8 @@ def game(xs):
         if x == 0:
             break
         if x < 0:
-            continue
-        if x > {high}:
+            total -= {c}
+        elif x > {high}:
             total += {a}
         elif x > {low}:
             total += {b}
@@ -219,9 +220,9 @@ def game(xs):
 def _game_lists(p: Parameters, rng: Random) -> list[list[list[int]]]:
     """Boundary lists without an early 0, a stop in the middle, and totals around the limit."""
     boundary = [[[x for x in xs if x != 0]] for [xs] in lists(rng, p["low"], p["high"])]
-    stops = [[[p["low"] + 1, -4, p["high"] + 1, 0, p["high"] + 2]], [[0, 50]]]
+    small = [[[-1]], [[1, -2, 2, -7]], [[p["low"] + 1, -4, p["high"] + 1, 0, p["high"] + 2]]]
     full = [[[p["high"] + 1] * (p["most"] // p["a"]) + [p["low"] + 1] * k] for k in (0, 1, 2, 9)]
-    return boundary[1:] + stops + full
+    return [*boundary[1:], *small, *full]
 
 
 BRANCHES = (GRADE, COLOR, PRICE, PICK, GAME)

@@ -84,13 +84,13 @@ PRINT_MULTIPLES = Family(
     },
     is_sensible=lambda p: p["a"] < p["b"],
     phrases=(
-        "the numbers from 1 to n that are divisible by {a} and {compare} {b}",
-        "all numbers up to n that are {compare} {b} and divisible by {a}",
-        "the multiples of {a} from 1 to n that are {compare} {b}",
+        "the numbers from 1 to n that are divisible by {a} and {compare} {b}, one a line",
+        "all numbers up to n that are {compare} {b} and divisible by {a}, one a line",
+        "the multiples of {a} from 1 to n that are {compare} {b}, one a line",
     ),
     heldout_phrases=(
-        "all multiples of {a} up to n that are {compare} {b}",
-        "the numbers from 1 to n that are {compare} {b} and divisible by {a}",
+        "all multiples of {a} up to n that are {compare} {b}, one a line",
+        "the numbers from 1 to n that are {compare} {b} and divisible by {a}, one a line",
     ),
     solution="""\
 n = int(input())
@@ -142,13 +142,13 @@ COUNTDOWN = Family(
         "b": tuple(range(1, 26)),
     },
     phrases=(
-        "n, then n minus {a} and so on, while it is {compare} {b}",
-        "n while it is {compare} {b}, each time with {a} taken from n",
-        "each n as {a} is taken from n again and again while n is {compare} {b}",
+        "n, then n minus {a} and so on, while it is {compare} {b}, one a line",
+        "n while it is {compare} {b}, each time with {a} taken from n, one a line",
+        "each n as {a} is taken from n again and again while n is {compare} {b}, one a line",
     ),
     heldout_phrases=(
-        "n again and again while n is {compare} {b}, each time with {a} taken from it",
-        "n, then n minus {a} and so on, as long as n is {compare} {b}",
+        "n again and again while n is {compare} {b}, each time with {a} taken from it, one a line",
+        "n, then n minus {a} and so on, as long as n is {compare} {b}, one a line",
     ),
     solution="""\
 n = int(input())

@@ -180,10 +180,10 @@ WORD_LINES = Family(
         "y": tuple(words[2] for words in LABELS),
     },
     phrases=(
-        "'{x}' for each number that is {compare} {a}, and '{y}' for each other number",
-        "for each number '{x}' if it is {compare} {a}, and '{y}' otherwise",
+        "'{x}' for each number that is {compare} {a}, and '{y}' for each other number, one a line",
+        "for each number '{x}' if it is {compare} {a}, and '{y}' otherwise, one a line",
     ),
-    heldout_phrases=("'{y}' for each number, but '{x}' if it is {compare} {a}",),
+    heldout_phrases=("'{y}' for each number, but '{x}' if it is {compare} {a}, one a line",),
     solution="""\
 for x in map(int, input().split()):
     if x {compare} {a}:
