@@ -17,7 +17,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "heldout": KNOWN_FAMILIES,
     "unseen_families": UNSEEN_FAMILIES,
 }
-DEFAULT_COUNTS = {"train": 4000, "heldout": 270, "unseen_families": 120}
+DEFAULT_COUNTS = {"train": 4000, "heldout": 280, "unseen_families": 120}
 
 
 def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> list[Problem]:
