@@ -9,7 +9,10 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from stepcoder_jax.types import TrainState
+from stepcoder_jax.types import Params, TrainState
+
+# A tree that names a part of what was saved reads that part alone.
+_PARTIAL = ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True))
 
 
 class CheckpointError(ValueError):
@@ -45,7 +48,7 @@ class CheckpointStore:
         self.wait()
         if self.latest == step:
             return
-        metadata = {"host": json.dumps(host), "shapes": _shapes(state)}
+        metadata = {"host": json.dumps(host), "shapes": _shapes(_plain(state))}
         self._pending = self._store.save_checkpointables_async(
             step, {"state": _plain(state)}, custom_metadata=metadata, force=True
         )
@@ -68,23 +71,46 @@ class CheckpointStore:
         Raises:
           CheckpointError: there is none, or it belongs to another model.
         """
-        self.wait()
-        step = self.latest
-        if step is None:
-            raise CheckpointError(f"{self._directory} holds no checkpoint")
-        metadata = self._store.checkpointables_metadata(step).custom_metadata
-        if not isinstance(metadata, dict) or {"host", "shapes"} - metadata.keys():
-            raise CheckpointError(f"{self._directory}/{step} was not written by this program")
-        _check_shapes(metadata["shapes"], _shapes(like), f"{self._directory}/{step}")
+        step = self._require_latest()
+        metadata = self._metadata(step)
+        _check_shapes(metadata["shapes"], _shapes(_plain(like)), f"{self._directory}/{step}")
         loaded = self._store.load_checkpointables(step, {"state": _plain(like)})
         return Restored(
             step=step, state=TrainState(**loaded["state"]), host=json.loads(metadata["host"])
         )
 
+    def restore_policy(self, like: Params) -> Params:
+        """Reads the newest checkpoint's policy alone, into the shapes of ``like``.
+
+        Raises:
+          CheckpointError: as ``restore``.
+        """
+        step = self._require_latest()
+        where = f"{self._directory}/{step}"
+        saved = {n: s for n, s in self._metadata(step)["shapes"].items() if "['policy']" in n[:10]}
+        _check_shapes(saved, _shapes({"policy": like}), where)
+        with ocp.Context(pytree_options=_PARTIAL):
+            loaded = self._store.load_checkpointables(step, {"state": {"policy": like}})
+        return loaded["state"]["policy"]
+
     def close(self) -> None:
         """Finishes the pending save and releases the store."""
         self.wait()
         self._store.close()
+
+
+    def _require_latest(self) -> int:
+        self.wait()
+        step = self.latest
+        if step is None:
+            raise CheckpointError(f"{self._directory} holds no checkpoint")
+        return step
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        metadata = self._store.checkpointables_metadata(step).custom_metadata
+        if not isinstance(metadata, dict) or {"host", "shapes"} - metadata.keys():
+            raise CheckpointError(f"{self._directory}/{step} was not written by this program")
+        return metadata
 
 
 def _plain(state: TrainState) -> dict[str, Any]:
@@ -97,8 +123,8 @@ def _plain(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _shapes(state: TrainState) -> dict[str, str]:
-    leaves = jax.tree_util.tree_flatten_with_path(_plain(state))[0]
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 

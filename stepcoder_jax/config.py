@@ -192,6 +192,7 @@ class SamplingConfig:
       temperature: 0 is greedy.
       top_p: nucleus; 1 keeps the whole vocabulary.
       max_new_tokens: R, the longest response, its end token included.
+      slots: rows decoded together; at least one prompt's samples.
       chunk_tokens: decode steps between two looks of the host at what has finished.
       max_logprob_gap: largest allowed mean difference between the sampler's log-probs and the
         trainer's; above it the run stops.
@@ -200,6 +201,7 @@ class SamplingConfig:
     temperature: float = 0.8
     top_p: float = 0.9
     max_new_tokens: int = 1024
+    slots: int = 64
     chunk_tokens: int = 32
     max_logprob_gap: float = 0.05
 
@@ -279,7 +281,6 @@ class EvalConfig:
     k: tuple[int, ...] = (1,)
     temperature: float = 0.2
     top_p: float = 0.95
-    batch: int = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,10 +366,15 @@ def _check(config: RunConfig) -> None:
              "training samples must be random: above 0 (eval.temperature may be 0)")
     for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
         _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
-    _require(c.sampling.max_new_tokens > 0, "sampling.max_new_tokens", c.sampling.max_new_tokens,
-             "must be positive")
+    for name in ("max_new_tokens", "slots", "chunk_tokens"):
+        _require(getattr(c.sampling, name) > 0, f"sampling.{name}", getattr(c.sampling, name),
+                 "must be positive")
     _require(max(c.eval.k, default=1) <= c.eval.samples, "eval.k", c.eval.k,
              f"no k may exceed eval.samples = {c.eval.samples}")
+    _require(c.reward.clip is None or c.reward.clip > 0, "reward.clip", c.reward.clip,
+             "must be positive, or null for none")
+    _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator,
+             "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3")
     known = set(CurriculumConfig().statements)
     _require(set(c.curriculum.statements) <= known, "curriculum.statements",
              c.curriculum.statements, f"each one of {sorted(known)}")
@@ -408,6 +414,14 @@ def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:
         raise ConfigError(f"{origin}: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from error
+
+
+def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """The recipe with some fields replaced, ``["--eval.samples", "4", …]``."""
+    data = yaml.safe_load(encode_config(config))
+    for name, value in _pairs(overrides):
+        _set(data, name, value)
+    return decode_config(data, origin="command line")
 
 
 def encode_config(config: RunConfig) -> str:

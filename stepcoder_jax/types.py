@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
-from stepcoder_executor import Tests, Verdict
+from stepcoder_executor import Tests
 
 Difficulty = Literal["introductory", "interview", "competition"]
 DIFFICULTIES: tuple[Difficulty, ...] = get_args(Difficulty)
@@ -75,30 +75,6 @@ class Sample:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     stopped: Literal["end_token", "stop_string", "budget"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """A sample together with what its execution said about it (host side).
-
-    Attributes:
-      problem_index: row of the training set.
-      stage: curriculum stage the prompt was made at; 0 is ordinary generation.
-      program: prefix and response, cut at the stop rule: the text that was executed.
-      covered: executed spans of ``program``, half-open, in code points.
-      score: float reward of METHOD.md §4; None when the executor itself failed.
-      is_executed: one bool a response token (FGO).
-    """
-
-    problem_index: int
-    stage: int
-    prompt: Prompt
-    sample: Sample
-    program: str
-    verdict: Verdict
-    covered: tuple[tuple[int, int], ...]
-    score: float | None
-    is_executed: tuple[bool, ...]
 
 
 @jax.tree_util.register_dataclass

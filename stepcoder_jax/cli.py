@@ -1,0 +1,148 @@
+"""``stepcoder <command>``: arguments in, one call, exit status out."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_jax import commands
+from stepcoder_jax.commands import UserError
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+EPILOG = """\
+examples:
+  stepcoder train --config configs/quickstart.yaml
+  stepcoder train --config configs/quickstart.yaml --seed 1 --run_dir runs/seed1
+  stepcoder eval --model runs/quickstart --problems builtin:heldout --samples 4 --k 1,4
+
+Any field of a recipe can be overridden on the command line: --ppo.epochs 2, --seed=3.
+Exit status: 0 done, 1 failed or interrupted, 2 bad usage.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status.
+
+    Errors of the user's making (a file that is missing, a field that does not exist) are one line
+    on standard error; anything else is a bug and keeps its traceback.
+    """
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.overridable:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.overridable:
+        options.overrides = rest
+    try:
+        result = options.run(options)
+    except UserError as error:
+        print(f"stepcoder {options.command}: {error}", file=sys.stderr)
+        return BAD_USAGE if error.is_usage else FAILED
+    except KeyboardInterrupt:
+        print(f"stepcoder {options.command}: interrupted", file=sys.stderr)
+        return FAILED
+    show(result, as_json=options.json)
+    return DONE
+
+
+def show(result: dict[str, Any], *, as_json: bool) -> None:
+    """Prints a result: one JSON line, or a line a field."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        for name, value in result.items():
+            print(f"{name}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="stepcoder",
+        description="Reinforcement learning of code models from the execution of their programs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, run: Any, text: str, *, overridable: bool = False) -> Any:
+        command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument("--json", action="store_true", help="last line of output as JSON")
+        command.set_defaults(run=run, overridable=overridable)
+        return command
+
+    for name, run, text in (
+        ("train", commands.train, "Run a recipe from beginning to end; resumes by itself."),
+        ("sft", commands.sft, "Supervised fine-tuning alone."),
+    ):
+        recipe = add(name, run, text, overridable=True)
+        recipe.add_argument("--config", type=Path, required=True, help="the recipe, a YAML file")
+    _add_eval(add)
+    _add_data(add)
+    _add_bench(add)
+    export = add("export", commands.export, "Write a trained policy as a Hugging Face folder.")
+    export.add_argument("--run", type=Path, required=True, dest="run_dir", help="run directory")
+    export.add_argument("--out", type=Path, required=True, help="folder to make")
+    report = add("report", commands.report, "Write a run's report: one self-contained HTML page.")
+    report.add_argument("run_dir", type=Path, help="run directory")
+    return parser
+
+
+def _add_eval(add: Any) -> None:
+    command = add(
+        "eval", commands.evaluate, "pass@k of a model, by difficulty, and the table of verdicts.",
+        overridable=True,
+    )
+    command.add_argument(
+        "--model", type=Path, required=True,
+        help="run directory, Hugging Face folder or GGUF file",
+    )
+    command.add_argument(
+        "--problems", required=True, help="problem file, builtin:SPLIT or mbpp:SPLIT"
+    )
+    command.add_argument("--samples", type=_positive, help="responses a problem")
+    command.add_argument("--k", type=_numbers, help="which pass@k, such as 1,5")
+    command.add_argument("--config", type=Path, help="recipe to take prompts and limits from")
+    command.add_argument("--count", type=_positive, help="take only the first problems")
+
+
+def _add_data(add: Any) -> None:
+    command = add("data", commands.data, "Look at a problem set and check it.")
+    command.add_argument(
+        "action", choices=("check", "stats"),
+        help="check: run every canonical solution against its tests; stats: count what is there",
+    )
+    command.add_argument(
+        "--problems", required=True, help="problem file, builtin:SPLIT or mbpp:SPLIT"
+    )
+    command.add_argument("--manual_dir", type=Path, help="where downloaded data sets lie")
+    command.add_argument("--count", type=_positive, help="take only the first problems")
+
+
+def _add_bench(add: Any) -> None:
+    command = add("bench", commands.bench, "Measure on made-up weights.")
+    command.add_argument(
+        "what", choices=("rollout", "update", "iteration"),
+        help="rollout: sampling; update: one PPO step; iteration: sample, score, update",
+    )
+    command.add_argument("--shape", default="small", help="a named model shape")
+    command.add_argument("--runs", type=_positive, default=5, help="timed runs")
+    command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    command.add_argument("--microbatches", type=_positive, default=4)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return number
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What each command does. Heavy imports wait until a command needs them: ``--help`` is instant."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stepcoder_jax.config import ConfigError, load_config
+
+
+class UserError(Exception):
+    """A message for the user, without a traceback; ``is_usage`` for what the command line said."""
+
+    def __init__(self, message: str, *, is_usage: bool) -> None:
+        super().__init__(message)
+        self.is_usage = is_usage
+
+
+def train(options: Namespace) -> dict[str, Any]:
+    """``stepcoder train``: the summary."""
+    with _user_errors():
+        config = load_config(options.config, options.overrides)
+        from stepcoder_jax.progress import Display
+        from stepcoder_jax.stop import stop_on_signals
+        from stepcoder_jax.train import train as run_recipe
+
+        with stop_on_signals() as stop:
+            return run_recipe(config, Display(), stop)
+
+
+def sft(options: Namespace) -> dict[str, Any]:
+    """``stepcoder sft``: the last loss."""
+    with _user_errors():
+        config = load_config(options.config, options.overrides)
+        if config.sft.steps == 0:
+            raise ConfigError("sft.steps = 0: this recipe has no supervised phase")
+        from stepcoder_jax.progress import Display
+        from stepcoder_jax.stop import stop_on_signals
+        from stepcoder_jax.train import fine_tune_only
+
+        with stop_on_signals() as stop:
+            return fine_tune_only(config, Display(), stop)
+
+
+def evaluate(options: Namespace) -> dict[str, Any]:
+    """``stepcoder eval``: pass@k, by difficulty, verdicts."""
+    with _user_errors():
+        from stepcoder_jax.trained import evaluate_model
+
+        return evaluate_model(
+            options.model,
+            options.problems,
+            samples=options.samples,
+            k=options.k,
+            count=options.count,
+            config_file=options.config,
+            overrides=options.overrides,
+        )
+
+
+def data(options: Namespace) -> dict[str, Any]:
+    """``stepcoder data check`` and ``stats``."""
+    with _user_errors():
+        from stepcoder_jax.data.sources import load_problems
+        from stepcoder_jax.data.stats import check_problems, problem_stats
+
+        problems = load_problems(
+            options.problems, manual_dir=options.manual_dir, count=options.count
+        )
+        if options.action == "stats":
+            return problem_stats(problems)
+        found = check_problems(problems)
+        if found["dropped"]:
+            _print_reasons(found["dropped"])
+        return found
+
+
+def bench(options: Namespace) -> dict[str, Any]:
+    """``stepcoder bench``: tokens a second and peak memory."""
+    with _user_errors():
+        from stepcoder_jax.bench import run_bench
+
+        return run_bench(
+            options.what,
+            shape=options.shape,
+            runs=options.runs,
+            dtype=options.dtype,
+            microbatches=options.microbatches,
+        )
+
+
+def export(options: Namespace) -> dict[str, Any]:
+    """``stepcoder export``: where the folder is."""
+    with _user_errors():
+        from stepcoder_jax.trained import export_run
+
+        return {"out": str(export_run(options.run_dir, options.out))}
+
+
+def report(options: Namespace) -> dict[str, Any]:
+    """``stepcoder report``: where the page is."""
+    with _user_errors():
+        from stepcoder_jax.report import write_report
+
+        return {"path": str(write_report(Path(options.run_dir)))}
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """Turns the errors that a user can mend into one line; everything else is a bug and stays."""
+    from stepcoder_executor import ExecutorDied
+
+    from stepcoder_jax.errors import INPUT_ERRORS
+    from stepcoder_jax.stop import Interrupted
+
+    try:
+        yield
+    except ConfigError as error:
+        raise UserError(str(error), is_usage=True) from error
+    except INPUT_ERRORS as error:
+        raise UserError(str(error), is_usage=False) from error
+    except Interrupted as error:
+        message = f"{error}; what was done is saved: the same command goes on from there"
+        raise UserError(message, is_usage=False) from error
+    except (ExecutorDied, FloatingPointError) as error:
+        raise UserError(f"{error}", is_usage=False) from error
+
+
+def _print_reasons(dropped: dict[str, str]) -> None:
+    for name, reason in dropped.items():
+        print(f"{name}: {reason}")

@@ -1,0 +1,9 @@
+"""The errors that a user can mend: commands print their message alone, without a traceback."""
+
+from stepcoder_jax.checkpoint import CheckpointError
+from stepcoder_jax.data.problems import ProblemError
+from stepcoder_jax.model.load import ModelLoadError
+from stepcoder_jax.report import ReportError
+from stepcoder_jax.run_dir import RunDirError
+
+INPUT_ERRORS = (CheckpointError, ModelLoadError, ProblemError, ReportError, RunDirError)

@@ -1,0 +1,329 @@
+"""The PPO phase: the host loop of iterations, its metrics, and what it saves."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+from stepcoder_executor import Verdict
+
+from stepcoder_jax import curriculum
+from stepcoder_jax.checkpoint import CheckpointStore
+from stepcoder_jax.config import RunConfig
+from stepcoder_jax.curriculum import CurriculumState
+from stepcoder_jax.data.order import ProblemOrder
+from stepcoder_jax.data.training_set import TrainingSet
+from stepcoder_jax.learner import (
+    BatchStats,
+    Learner,
+    make_train_batch,
+    minibatches,
+    score,
+    update,
+    update_critic,
+)
+from stepcoder_jax.progress import Display
+from stepcoder_jax.rewards import pass_fraction
+from stepcoder_jax.rollout import (
+    Attempts,
+    Rollout,
+    Worker,
+    make_batch,
+    make_rollout,
+    row_keys,
+    verdict_shares,
+)
+from stepcoder_jax.run_dir import RunDir
+from stepcoder_jax.sharding import Mesh, shard_rows
+from stepcoder_jax.stop import Interrupted
+from stepcoder_jax.types import Params, TrainBatch, TrainState
+
+# Rollouts of an iteration that are written out for people to read.
+SHOWN_ROLLOUTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the phase stands between two iterations: with the seed, all that a resume needs.
+
+    Attributes:
+      iteration: iterations done; the order of problems and every random draw follow from it.
+    """
+
+    iteration: int
+    state: TrainState
+    curriculum: CurriculumState
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOPhase:
+    """Everything about the phase that does not change from iteration to iteration.
+
+    Attributes:
+      reference: frozen parameters; a copy of its own.
+      key: all randomness of the phase is folded out of it.
+    """
+
+    config: RunConfig
+    learner: Learner
+    worker: Worker
+    data: TrainingSet
+    reference: Params
+    key: PRNGKeyArray
+    mesh: Mesh
+    run: RunDir
+    display: Display
+
+    def train(self, progress: Progress, store: CheckpointStore) -> Progress:
+        """Runs the iterations that are left and saves the last one.
+
+        Raises:
+          Interrupted: a stop was asked for; what was done before the iteration is saved.
+          FloatingPointError: a loss is not finite, or sampler and trainer disagree.
+        """
+        order = ProblemOrder(len(self.data.problems), seed=self.config.seed)
+        total, done = self.config.iterations, progress.iteration
+        with self.display.phase("ppo", total, done) as meter:
+            while progress.iteration < total:
+                try:
+                    progress, metrics = self.iterate(progress, order)
+                except Interrupted:
+                    self.save(store, progress)
+                    store.wait()
+                    raise
+                meter(progress.iteration, _facts(metrics))
+                due = progress.iteration % self.config.checkpoint.every == 0
+                if due or progress.iteration == total:
+                    self.save(store, progress)
+        store.wait()
+        return progress
+
+    def iterate(
+        self, progress: Progress, order: ProblemOrder
+    ) -> tuple[Progress, dict[str, Any]]:
+        """One iteration: sample, execute, score, update, move the curriculum."""
+        number = progress.iteration
+        indices = order.take(number * self.config.rollout.problems, self.config.rollout.problems)
+        stages = progress.curriculum.stage[indices]
+        done = self._sample(progress.state.policy, number, indices, stages)
+        rollouts = self._judge(done, number, indices, stages)
+        started = time.monotonic()
+        batch, stats = self._score(progress.state, rollouts)
+        jax.block_until_ready(batch)
+        scored = time.monotonic()
+        state, step_stats = self._update(progress.state, batch, number)
+        state_after = self._move(progress.curriculum, rollouts)
+        metrics = {
+            "phase": "ppo",
+            "step": number + 1,
+            **_rollout_metrics(rollouts, stages),
+            "stage_histogram": curriculum.stage_histogram(state_after).tolist(),
+            **{name: float(value) for name, value in asdict(stats).items()},
+            **step_stats,
+        }
+        seconds = {
+            "rollout": done.generate_s,
+            "execute": done.wait_s,
+            "score": scored - started,
+            "update": time.monotonic() - scored,
+        }
+        tokens = sum(len(r.attempt.sample.tokens) for r in rollouts)
+        metrics["tokens_per_s"] = round(tokens / sum(seconds.values()), 1)
+        metrics["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+        self._check(metrics, number)
+        self._write(metrics, rollouts)
+        return Progress(iteration=number + 1, state=state, curriculum=state_after), metrics
+
+    def save(self, store: CheckpointStore, progress: Progress) -> None:
+        """Saves everything a resume needs."""
+        arrays = curriculum.to_arrays(progress.curriculum)
+        host = {
+            "logs": self.run.marks(),
+            "curriculum": {name: array.tolist() for name, array in arrays.items()},
+        }
+        store.save(progress.iteration, progress.state, host)
+
+    def restore(self, store: CheckpointStore, like: TrainState) -> Progress:
+        """Takes up the newest checkpoint, and cuts the logs back to it."""
+        restored = store.restore(like)
+        arrays = {n: np.array(a) for n, a in restored.host["curriculum"].items()}
+        self.run.rewind(restored.host["logs"])
+        return Progress(
+            iteration=restored.step,
+            state=restored.state,
+            curriculum=curriculum.from_arrays(arrays, self.data.curricula),
+        )
+
+    def _sample(
+        self, policy: Params, number: int, indices: np.ndarray, stages: np.ndarray
+    ) -> Attempts:
+        prompts = [self.data.prompts[i][stage] for i, stage in zip(indices, stages, strict=True)]
+        rows = self.config.rows
+        return self.worker.attempt(
+            policy,
+            [self.data.problems[i] for i in indices],
+            prompts,
+            row_keys(jax.random.fold_in(self.key, 0), number * rows, rows),
+            samples=self.config.rollout.samples,
+            coverage=True,
+        )
+
+    def _judge(
+        self, done: Attempts, number: int, indices: np.ndarray, stages: np.ndarray
+    ) -> list[Rollout]:
+        rng = np.random.default_rng([self.config.seed, number])
+        samples = self.config.rollout.samples
+        return [
+            make_rollout(
+                attempt,
+                problem_index=int(indices[row // samples]),
+                stage=int(stages[row // samples]),
+                reward=self.config.reward,
+                fgo=self.config.fgo,
+                rng=rng,
+            )
+            for row, attempt in enumerate(done.rows)
+        ]
+
+    def _score(
+        self, state: TrainState, rollouts: Sequence[Rollout]
+    ) -> tuple[TrainBatch, BatchStats]:
+        longest = self.config.rollout.prompt_buckets[-1] + self.config.sampling.max_new_tokens
+        batch = make_batch(
+            rollouts,
+            row_buckets=(*self.config.rollout.row_buckets, longest),
+            pad_token=self.worker.sampler.settings.pad_token,
+        )
+        batch = shard_rows(batch, self.mesh)
+        pieces = self.config.ppo.minibatches * self.config.ppo.microbatches
+        scores = score(
+            state.policy,
+            self.reference,
+            state.critic,
+            batch.tokens,
+            learner=self.learner,
+            pieces=pieces,
+        )
+        return make_train_batch(batch, scores, learner=self.learner)
+
+    def _update(
+        self, state: TrainState, batch: TrainBatch, number: int
+    ) -> tuple[TrainState, dict[str, float]]:
+        ppo = self.config.ppo
+        every: list[Any] = []
+        for epoch in range(ppo.epochs):
+            key = jax.random.fold_in(jax.random.fold_in(self.key, 1), number * ppo.epochs + epoch)
+            pieces = minibatches(batch, key, count=ppo.minibatches)
+            for i in range(ppo.minibatches):
+                piece = shard_rows(jax.tree.map(lambda x, i=i: x[i], pieces), self.mesh)
+                if number < self.config.critic.warmup_iterations:
+                    state, critic_stats = update_critic(state, piece, learner=self.learner)
+                    every.append(asdict(critic_stats))
+                else:
+                    state, *stats = update(state, piece, learner=self.learner)
+                    every.append({k: v for s in stats for k, v in asdict(s).items()})
+        return state, _summarise(jax.device_get(every))
+
+    def _move(self, state: CurriculumState, rollouts: Sequence[Rollout]) -> CurriculumState:
+        samples = self.config.rollout.samples
+        groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
+        moves = [
+            (group[0].problem_index, fraction)
+            for group in groups
+            if (fraction := pass_fraction([r.attempt.result.verdict for r in group])) is not None
+        ]
+        return curriculum.update(
+            state,
+            np.array([index for index, _ in moves], dtype=np.int64),
+            np.array([fraction for _, fraction in moves], dtype=np.float32),
+            self.config.curriculum,
+        )
+
+    def _check(self, metrics: Mapping[str, Any], number: int) -> None:
+        bad = [k for k, v in metrics.items() if isinstance(v, float) and not math.isfinite(v)]
+        if bad:
+            raise FloatingPointError(
+                f"iteration {number + 1}: {bad[0]} = {metrics[bad[0]]}; lower"
+                " policy_optimizer.learning_rate or critic_optimizer.learning_rate"
+            )
+        gap, limit = metrics["logprob_gap"], self.config.sampling.max_logprob_gap
+        if gap > limit:
+            raise FloatingPointError(
+                f"iteration {number + 1}: sampler and trainer differ by {gap:.4f} in mean"
+                f" log-probability, more than sampling.max_logprob_gap = {limit}"
+            )
+
+    def _write(self, metrics: dict[str, Any], rollouts: Sequence[Rollout]) -> None:
+        self.run.append("metrics", metrics)
+        stride = max(1, len(rollouts) // SHOWN_ROLLOUTS)
+        token_bytes = self.worker.sampler.token_bytes
+        for rollout in rollouts[::stride][:SHOWN_ROLLOUTS]:
+            attempt = rollout.attempt
+            prefix = token_bytes.text(attempt.prompt.prefix)
+            self.run.append(
+                "samples",
+                {
+                    "step": metrics["step"],
+                    "problem_id": attempt.problem.id,
+                    "question": attempt.problem.question,
+                    "prefix": prefix,
+                    "response": attempt.program.text[len(prefix) :],
+                    "verdict": attempt.result.verdict.value,
+                    "reward": rollout.score,
+                    "stage": rollout.stage,
+                    "executed": [list(span) for span in attempt.result.covered or ()],
+                },
+            )
+
+
+def _rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str, Any]:
+    verdicts = [r.attempt.result.verdict for r in rollouts]
+    judged = [r for r in rollouts if r.score is not None]
+    at_start = [r for r in judged if r.stage == 0]
+    return {
+        "reward_mean": _mean([r.score for r in judged]),
+        "pass_rate": _pass_rate(judged),
+        "stage0_reward_mean": _mean([r.score for r in at_start]),
+        "stage0_pass_rate": _pass_rate(at_start),
+        "stage0_share": len(at_start) / max(len(judged), 1),
+        "stage_mean": float(np.mean(stages)),
+        "verdicts": verdict_shares(verdicts),
+        "dropped": len(rollouts) - len(judged),
+        "response_tokens_mean": _mean([float(len(r.attempt.sample.tokens)) for r in rollouts]),
+        "stopped": dict(Counter(r.attempt.sample.stopped for r in rollouts)),
+    }
+
+
+def _pass_rate(rollouts: Sequence[Rollout]) -> float | None:
+    return _mean([float(r.attempt.result.verdict is Verdict.PASSED) for r in rollouts])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means over an iteration's optimizer steps; the largest and the smallest ratio."""
+    reduce = {"ratio_max": np.max, "ratio_min": np.min}
+    return {k: float(reduce.get(k, np.mean)([s[k] for s in steps])) for k in steps[0]}
+
+
+def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    def show(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    return {
+        "pass": show(metrics["pass_rate"]),
+        "pass@stage0": show(metrics["stage0_pass_rate"]),
+        "reward": show(metrics["reward_mean"]),
+        "stage": show(metrics["stage_mean"]),
+        "executed": show(metrics["executed_fraction"]),
+        "KL": f"{metrics['kl']:.4f}",
+        "tokens/s": f"{metrics['tokens_per_s']:.0f}",
+    }

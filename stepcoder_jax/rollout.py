@@ -1,0 +1,217 @@
+"""The host loop of one batch of experience: prompts, samples, execution, arrays for the learner."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, PRNGKeyArray
+from stepcoder_executor import ExecutorClient, Limits, Request, Result, Verdict
+
+from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
+from stepcoder_jax.coverage_mask import mark_executed, mark_trained
+from stepcoder_jax.program import Program, assemble
+from stepcoder_jax.rewards import score
+from stepcoder_jax.sampling.generate import Sampler
+from stepcoder_jax.types import Params, Problem, Prompt, RolloutBatch, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One sampled program and what the executor said of it."""
+
+    problem: Problem
+    prompt: Prompt
+    sample: Sample
+    program: Program
+    result: Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """An attempt made ready for the learner.
+
+    Attributes:
+      problem_index: row of the training set.
+      stage: curriculum stage of its prompt; 0 is ordinary generation.
+      score: METHOD.md §4; None when the executor itself failed.
+      is_trained: one bool a response token: those that the policy loss counts (FGO).
+    """
+
+    attempt: Attempt
+    problem_index: int
+    stage: int
+    score: float | None
+    is_trained: Bool[np.ndarray, " R"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """All attempts of one call, in row order, and where the time went.
+
+    Attributes:
+      generate_s: wall time until the last row had been sampled.
+      wait_s: wall time after that until the last program had been judged.
+    """
+
+    rows: tuple[Attempt, ...]
+    generate_s: float
+    wait_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Samples programs and has them executed while other rows are still being decoded.
+
+    Attributes:
+      check: called between pieces of work; raises to abandon the call (a stop request).
+    """
+
+    sampler: Sampler
+    client: ExecutorClient
+    limits: Limits
+    check: Callable[[], None]
+
+    def attempt(
+        self,
+        params: Params,
+        problems: Sequence[Problem],
+        prompts: Sequence[Prompt],
+        keys: PRNGKeyArray,
+        *,
+        samples: int,
+        coverage: bool,
+    ) -> Attempts:
+        """Samples each prompt ``samples`` times and judges every program.
+
+        Args:
+          problems: one a prompt.
+          keys: one a row; the rows of a prompt are adjacent.
+          coverage: whether to ask for executed spans.
+
+        Raises:
+          ExecutorDied: the executor could not be kept alive; nothing is scored then.
+        """
+        started = time.monotonic()
+        pending: dict[int, tuple[Sample, Program, Future[Result]]] = {}
+        for row, sample in self.sampler.generate(params, prompts, keys, samples=samples):
+            self.check()
+            prompt, problem = prompts[row // samples], problems[row // samples]
+            program = self._assemble(prompt, sample)
+            request = Request(
+                id=f"{row}",
+                source=program.text,
+                tests=problem.tests,
+                limits=self.limits,
+                coverage=coverage,
+            )
+            pending[row] = (sample, program, self.client.submit(request))
+        generated = time.monotonic()
+        rows = []
+        for row in sorted(pending):
+            sample, program, future = pending[row]
+            rows.append(
+                Attempt(
+                    problem=problems[row // samples],
+                    prompt=prompts[row // samples],
+                    sample=sample,
+                    program=program,
+                    result=future.result(),
+                )
+            )
+            self.check()
+        return Attempts(
+            rows=tuple(rows),
+            generate_s=generated - started,
+            wait_s=time.monotonic() - generated,
+        )
+
+    def _assemble(self, prompt: Prompt, sample: Sample) -> Program:
+        return assemble(
+            self.sampler.token_bytes,
+            prompt.prefix,
+            sample.tokens,
+            stop=self.sampler.stop,
+            end_token=self.sampler.settings.end_token,
+        )
+
+
+def executor_limits(settings: ExecutorSettings) -> Limits:
+    """The limits that every program runs under."""
+    return Limits(
+        wall_s=settings.wall_s, memory_mb=settings.memory_mb, output_kb=settings.output_kb
+    )
+
+
+def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> PRNGKeyArray:
+    """Keys of rows ``first`` … ``first + count - 1`` of a run: each row has its own, for ever."""
+    return jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(jnp.arange(first, first + count))
+
+
+def make_rollout(
+    attempt: Attempt,
+    *,
+    problem_index: int,
+    stage: int,
+    reward: RewardConfig,
+    fgo: FGOConfig,
+    rng: np.random.Generator,
+) -> Rollout:
+    """Scores an attempt and masks its tokens."""
+    executed = mark_executed(
+        attempt.program.text,
+        attempt.result.covered or (),
+        attempt.program.token_spans,
+        attempt.program.is_end,
+        attempt.result.verdict,
+        fgo,
+    )
+    return Rollout(
+        attempt=attempt,
+        problem_index=problem_index,
+        stage=stage,
+        score=score(attempt.result.verdict, reward),
+        is_trained=mark_trained(executed, fgo, rng),
+    )
+
+
+def make_batch(
+    rollouts: Sequence[Rollout], *, row_buckets: Sequence[int], pad_token: int
+) -> RolloutBatch:
+    """Packs rollouts into right-padded rows of the shortest bucket that holds them all.
+
+    A rollout without a score keeps its row, with nothing True in its masks: dropped, never scored.
+    """
+    longest = max(len(r.attempt.prompt.tokens) + len(r.attempt.sample.tokens) for r in rollouts)
+    width = next(bucket for bucket in row_buckets if bucket >= longest)
+    shape = (len(rollouts), width)
+    tokens = np.full(shape, pad_token, np.int32)
+    is_response, executed = np.zeros(shape, bool), np.zeros(shape, bool)
+    logprobs = np.zeros(shape, np.float32)
+    scores = np.zeros(len(rollouts), np.float32)
+    for row, rollout in enumerate(rollouts):
+        prompt, sample = rollout.attempt.prompt, rollout.attempt.sample
+        first = len(prompt.tokens)
+        inside = slice(first, first + len(sample.tokens))
+        tokens[row, :first] = prompt.tokens
+        tokens[row, inside] = sample.tokens
+        logprobs[row, inside] = sample.logprobs
+        if rollout.score is not None:
+            is_response[row, inside] = True
+            executed[row, inside] = rollout.is_trained
+            scores[row] = rollout.score
+    return RolloutBatch(
+        tokens=jnp.asarray(tokens),
+        is_response=jnp.asarray(is_response),
+        is_executed=jnp.asarray(executed),
+        scores=jnp.asarray(scores),
+        sampler_logprobs=jnp.asarray(logprobs),
+    )
+
+
+def verdict_shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Share of each verdict, every kind named, in the order of the contract."""
+    return {v.value: verdicts.count(v) / max(len(verdicts), 1) for v in Verdict}

@@ -1,0 +1,167 @@
+"""A run directory: the configuration, logs that can be rewound, and what phases leave behind."""
+
+import difflib
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from stepcoder_jax.config import ConfigError, RunConfig, decode_config, encode_config
+
+LOGS = ("metrics", "samples")
+
+
+class RunDirError(ValueError):
+    """The run directory cannot be used; the message names it and says what to do."""
+
+
+class RunDir:
+    """Everything a run writes, under one path.
+
+    ``config.yaml`` the recipe in full · ``metrics.jsonl`` one object a step · ``samples.jsonl`` a
+    few rollouts an iteration · ``evaluations.json`` by label · ``summary.json`` at the end ·
+    ``tokenizer/`` · ``checkpoints/sft``, ``checkpoints/ppo`` · ``report.html``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def open(cls, config: RunConfig) -> "RunDir":
+        """Makes the directory, or takes up one that the same recipe began.
+
+        Raises:
+          RunDirError: another process has it open, or it holds a run of a different recipe (the
+            message shows the difference).
+        """
+        run = cls(config.run_dir)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirError(f"run_dir = {str(run.path)!r} cannot be made: {error}") from error
+        run._take_lock()
+        saved = run.path / "config.yaml"
+        if saved.exists():
+            _refuse_other_recipe(read_config(run.path), config)
+        run._write("config.yaml", encode_config(config))
+        return run
+
+    def close(self) -> None:
+        """Lets another process open the directory."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def tokenizer(self) -> Path:
+        """Folder of the tokenizer made for fresh weights."""
+        return self.path / "tokenizer"
+
+    def checkpoints(self, phase: str) -> Path:
+        """Folder of a phase's checkpoints."""
+        return self.path / "checkpoints" / phase
+
+    def append(self, log: str, row: Mapping[str, Any]) -> None:
+        """Adds a line to a log."""
+        with (self.path / f"{log}.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def last(self, log: str, *, phase: str) -> dict[str, Any]:
+        """The newest line of a phase in a log; empty without one."""
+        path = self.path / f"{log}.jsonl"
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return next((row for row in reversed(list(rows)) if row["phase"] == phase), {})
+
+    def marks(self) -> dict[str, int]:
+        """How long the logs are, in bytes: saved with a checkpoint."""
+        paths = {log: self.path / f"{log}.jsonl" for log in LOGS}
+        return {log: p.stat().st_size if p.exists() else 0 for log, p in paths.items()}
+
+    def rewind(self, marks: Mapping[str, int]) -> None:
+        """Cuts the logs back to a checkpoint's marks: steps after it will be taken again."""
+        for log, size in marks.items():
+            path = self.path / f"{log}.jsonl"
+            if path.exists() and path.stat().st_size > size:
+                os.truncate(path, size)
+
+    def evaluation(self, label: str) -> dict[str, Any] | None:
+        """What an evaluation with this label found; None before it has run."""
+        found = self.read_json("evaluations.json") or {}
+        return found.get(label)
+
+    def keep_evaluation(self, label: str, found: Mapping[str, Any]) -> None:
+        """Saves an evaluation, so that a resumed run does not repeat it."""
+        every = self.read_json("evaluations.json") or {}
+        self.write_json("evaluations.json", {**every, label: found})
+
+    def read_json(self, name: str) -> Any:
+        """Content of a JSON file in the directory; None if there is none."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Replaces a JSON file in one step, so that a kill leaves the old or the new one."""
+        self._write(name, json.dumps(content, indent=1, ensure_ascii=False))
+
+    def _write(self, name: str, text: str) -> None:
+        part = self.path / f"{name}.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.path / name)
+
+    def _take_lock(self) -> None:
+        lock = (self.path / ".lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise RunDirError(f"run_dir = {str(self.path)!r} is in use by another run") from error
+        self._lock = lock
+
+
+def read_config(path: Path) -> RunConfig:
+    """The recipe of a run directory.
+
+    Raises:
+      RunDirError: it is no run directory.
+      ConfigError: its recipe was written by another version and does not fit.
+    """
+    saved = path / "config.yaml"
+    if not saved.is_file():
+        raise RunDirError(f"{path} is not a run directory: it has no config.yaml")
+    data = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{saved} is not a recipe")
+    return decode_config(data, origin=str(saved))
+
+
+def _refuse_other_recipe(saved: RunConfig, wanted: RunConfig) -> None:
+    """Length of the run, checkpoint habits and executor slots may change; nothing else."""
+    old, new = (
+        encode_config(
+            replace(
+                c,
+                run_dir=wanted.run_dir,
+                iterations=0,
+                checkpoint=wanted.checkpoint,
+                executor=replace(c.executor, slots=0),
+            )
+        ).splitlines()
+        for c in (saved, wanted)
+    )
+    changes = [
+        line
+        for line in difflib.unified_diff(old, new, lineterm="", n=0)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
+    if changes:
+        raise RunDirError(
+            f"run_dir = {str(wanted.run_dir)!r} holds a run of another recipe: "
+            + " | ".join(changes)
+            + ". Give another run_dir, or delete this one"
+        )

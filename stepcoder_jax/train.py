@@ -1,0 +1,282 @@
+"""A recipe from beginning to end: data, SFT, evaluation, PPO, evaluation, report."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from stepcoder_executor import ExecutorClient
+
+from stepcoder_jax import curriculum
+from stepcoder_jax.checkpoint import CheckpointStore
+from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.data.prompts import requirement
+from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_set
+from stepcoder_jax.evaluate import evaluate
+from stepcoder_jax.learner import Learner, init_state
+from stepcoder_jax.model.init import critic_from_policy
+from stepcoder_jax.ppo import PPOPhase, Progress
+from stepcoder_jax.progress import Display
+from stepcoder_jax.report import write_report
+from stepcoder_jax.rollout import executor_limits
+from stepcoder_jax.run_dir import RunDir
+from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
+from stepcoder_jax.starting_model import starting_model
+from stepcoder_jax.stop import StopRequest
+from stepcoder_jax.types import Params, Problem
+from stepcoder_jax.verify import verify
+from stepcoder_jax.workshop import Workshop, executor, own_copy
+
+# What each use of randomness folds into the run's key.
+SFT_KEY, PPO_KEY, EVAL_KEY = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A recipe under way: what every phase needs."""
+
+    config: RunConfig
+    folder: RunDir
+    display: Display
+    stop: StopRequest
+    client: ExecutorClient
+    problems: tuple[Problem, ...]
+    evaluations: Mapping[str, Sequence[Problem]]
+    workshop: Workshop
+
+    def key(self, use: int) -> jax.Array:
+        """The root of one use of randomness."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), use)
+
+
+def train(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, Any]:
+    """Runs a recipe, or the rest of it, and returns the summary.
+
+    Raises:
+      ConfigError, ProblemError, RunDirError, ModelLoadError: the recipe cannot be run.
+      Interrupted: a stop was asked for; the same call goes on from there.
+    """
+    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+        run = prepare(config, folder, client, display, stop)
+        with jax.set_mesh(run.workshop.mesh):
+            policy = fine_tune(run)
+            before = evaluate_all(run, policy, "after_sft" if config.sft.steps else "before")
+            if config.iterations == 0:
+                return _summarise(run, {"before": before, "after": before})
+            progress = reinforce(run, policy)
+            after = evaluate_all(run, progress.state.policy, "after_ppo")
+        return _summarise(run, {"before": before, "after": after})
+
+
+def fine_tune_only(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, Any]:
+    """The supervised phase alone; the run can be taken up by ``train`` afterwards."""
+    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+        run = prepare(config, folder, client, display, stop)
+        with jax.set_mesh(run.workshop.mesh):
+            fine_tune(run)
+        return {
+            "loss": folder.last("metrics", phase="sft")["loss"],
+            "sft_steps": config.sft.steps,
+            "run_dir": str(config.run_dir),
+        }
+
+
+def prepare(
+    config: RunConfig, folder: RunDir, client: ExecutorClient, display: Display, stop: StopRequest
+) -> Run:
+    """Loads data and model, and checks that they go together, before any long work."""
+    display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")
+    problems = load_problems(
+        config.data.train,
+        manual_dir=config.data.manual_dir,
+        count=config.data.train_count,
+        seed=config.seed,
+    )
+    evaluations = {
+        label: load_problems(
+            name, manual_dir=config.data.manual_dir, count=config.data.evaluate_count
+        )
+        for label, name in config.data.evaluate.items()
+    }
+    texts = [
+        text
+        for p in problems
+        for text in (requirement(p, config.prompt.shown_tests), p.canonical_solution or "")
+    ]
+    model = starting_model(
+        config.model, texts=texts, tokenizer_dir=folder.tokenizer, seed=config.seed
+    )
+    return Run(
+        config=config,
+        folder=folder,
+        display=display,
+        stop=stop,
+        client=client,
+        problems=_verified(config, folder, client, display, problems),
+        evaluations=evaluations,
+        workshop=Workshop.of(config, model),
+    )
+
+
+def fine_tune(run: Run) -> Params:
+    """The SFT phase, or what is left of it; its result is the reference of PPO."""
+    config, workshop = run.config, run.workshop
+    policy = workshop.place_policy(workshop.model.params)
+    if config.sft.steps == 0:
+        return policy
+    step = SFTStep(
+        policy=workshop.decoder,
+        optimizer=config.sft.optimizer,
+        total_steps=config.sft.steps,
+        logprob_chunk_tokens=config.model.logprob_chunk_tokens,
+    )
+    solved = [p for p in run.problems if p.canonical_solution is not None]
+    kept, long = fitting(
+        solved, lambda p: len(workshop.builder.example(p).tokens) <= config.sft.row_tokens
+    )
+    _say_left_out(run, f"examples longer than sft.row_tokens = {config.sft.row_tokens}", long)
+    if not kept:
+        raise ConfigError(f"sft.row_tokens = {config.sft.row_tokens}: no example fits")
+    phase = SFTPhase(
+        step=step,
+        config=config.sft,
+        examples=[workshop.builder.example(p) for p in kept],
+        pad_token=workshop.pad_token,
+        seed=config.seed,
+        mesh=workshop.mesh,
+        run=run.folder,
+        display=run.display,
+        stop=run.stop,
+        checkpoint_every=config.checkpoint.sft_every,
+    )
+    state = init_sft_state(step, policy)
+    with closing(CheckpointStore(run.folder.checkpoints("sft"), keep=1)) as store:
+        if store.latest is not None:
+            restored = store.restore(state)
+            state = restored.state
+            if restored.step < config.sft.steps:
+                run.folder.rewind(restored.host["logs"])
+        return phase.train(state, store).policy
+
+
+def reinforce(run: Run, policy: Params) -> Progress:
+    """The PPO phase, or what is left of it."""
+    config, workshop = run.config, run.workshop
+    data = _training_set(run)
+    ppo = config.ppo
+    learner = Learner(
+        policy=workshop.decoder,
+        critic=workshop.critic,
+        ppo=ppo,
+        kl=config.kl,
+        policy_optimizer=config.policy_optimizer,
+        critic_optimizer=config.critic_optimizer,
+        temperature=config.sampling.temperature,
+        logprob_chunk_tokens=config.model.logprob_chunk_tokens,
+        total_steps=config.iterations * ppo.epochs * ppo.minibatches,
+    )
+    critic = workshop.place_critic(critic_from_policy(policy, workshop.model.config))
+    state = init_state(learner, own_copy(policy), critic)
+    sampling = config.sampling
+    phase = PPOPhase(
+        config=config,
+        learner=learner,
+        worker=workshop.worker(
+            run.client, run.stop.check, temperature=sampling.temperature, top_p=sampling.top_p
+        ),
+        data=data,
+        reference=policy,
+        key=run.key(PPO_KEY),
+        mesh=workshop.mesh,
+        run=run.folder,
+        display=run.display,
+    )
+    progress = Progress(
+        iteration=0, state=state, curriculum=curriculum.initial_state(data.curricula)
+    )
+    with closing(CheckpointStore(run.folder.checkpoints("ppo"), keep=config.checkpoint.keep)) as s:
+        if s.latest is not None:
+            progress = phase.restore(s, state)
+        return phase.train(progress, s)
+
+
+def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
+    """Evaluates on every set of ``data.evaluate``; what has been evaluated before is kept."""
+    config = run.config.eval
+    worker = run.workshop.worker(
+        run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
+    )
+    found: dict[str, Any] = {}
+    with run.display.phase(f"evaluate {label}", len(run.evaluations)) as meter:
+        for number, (name, problems) in enumerate(run.evaluations.items(), start=1):
+            known = run.folder.evaluation(f"{label}:{name}")
+            if known is None:
+                key = jax.random.fold_in(run.key(EVAL_KEY), number)
+                done = evaluate(worker, run.workshop.builder, policy, problems, key, config)
+                known = done.to_json()
+                row = {"phase": "eval", "label": label, "set": name, **known}
+                run.folder.append("metrics", row)
+                run.folder.keep_evaluation(f"{label}:{name}", known)
+            found[name] = known
+            meter(number, {name: f"pass@1 {known['pass@1']:.3f}"})
+    return found
+
+
+def _verified(
+    config: RunConfig,
+    folder: RunDir,
+    client: ExecutorClient,
+    display: Display,
+    problems: Sequence[Problem],
+) -> tuple[Problem, ...]:
+    """Problems whose solutions pass; decided once in a run, so that a resume sees the same."""
+    if not config.data.verify:
+        return tuple(problems)
+    dropped = folder.read_json("dropped.json")
+    if dropped is None:
+        dropped = verify(problems, client, executor_limits(config.executor)).dropped
+        folder.write_json("dropped.json", dropped)
+    if dropped:
+        display.say(
+            f"{len(dropped)} of {len(problems)} training problems dropped: their canonical solution"
+            f" fails its own tests ({folder.path / 'dropped.json'})"
+        )
+    return tuple(p for p in problems if p.id not in dropped)
+
+
+def _training_set(run: Run) -> TrainingSet:
+    data = make_training_set(run.problems, run.workshop.builder, run.config)
+    for reason, ids in data.left_out.items():
+        _say_left_out(run, reason, ids)
+    if not data.problems:
+        raise ConfigError(f"data.train = {run.config.data.train!r}: no problem fits the recipe")
+    unread = [c.problem_id for c in data.curricula if c.parse_error is not None]
+    _say_left_out(run, "solutions that do not parse, trained at stage 0 only", unread)
+    stages = sum(len(c.prefixes) for c in data.curricula) / len(data.curricula)
+    run.display.say(f"ppo: {len(data.problems)} problems, {stages:.2f} stages in the mean")
+    return data
+
+
+def _say_left_out(run: Run, reason: str, ids: Sequence[str]) -> None:
+    if ids:
+        run.display.say(f"{len(ids)} problems: {reason} (first: {ids[0]})")
+
+
+def _summarise(run: Run, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    rates = {
+        when: {name: known["pass@1"] for name, known in by_set.items()}
+        for when, by_set in found.items()
+    }
+    summary = {
+        "pass@1_before": rates["before"],
+        "pass@1_after": rates["after"],
+        "sft_steps": run.config.sft.steps,
+        "steps": run.config.iterations,
+        "run_dir": str(run.config.run_dir),
+    }
+    run.folder.write_json("summary.json", summary)
+    page = write_report(run.folder.path)
+    run.display.say(f"report: {page}")
+    return summary

@@ -1,0 +1,120 @@
+"""A model that exists already: a run's policy or a folder of weights, to evaluate or to export."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from stepcoder_jax.checkpoint import CheckpointStore
+from stepcoder_jax.config import ModelSettings, PromptConfig, RunConfig, load_config
+from stepcoder_jax.config import override as override_config
+from stepcoder_jax.data.problems import ProblemError
+from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.evaluate import evaluate
+from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model, save_model
+from stepcoder_jax.progress import Display
+from stepcoder_jax.run_dir import RunDir, read_config
+from stepcoder_jax.starting_model import starting_model
+from stepcoder_jax.stop import stop_on_signals
+from stepcoder_jax.types import Params
+from stepcoder_jax.workshop import Workshop, executor
+
+# How a chat model is asked unless a recipe says otherwise: its answer is one fenced program.
+CHAT_PROMPT = PromptConfig(
+    format="chat", answer_start="```python\n", answer_end="\n```", stop=("\n```",)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model and the recipe it is asked under."""
+
+    config: RunConfig
+    model: LoadedModel
+
+
+def find_model(path: Path, config_file: Path | None) -> Trained:
+    """Finds what ``--model`` means: a run directory, a Hugging Face folder or a GGUF file.
+
+    Raises:
+      ModelLoadError: it is none of these.
+    """
+    if not path.exists():
+        raise ModelLoadError(f"--model {path}: there is no such file or folder")
+    if (path / "config.yaml").is_file():
+        config = load_config(config_file) if config_file else read_config(path)
+        return Trained(config=config, model=trained_model(path))
+    model = load_model(path)
+    if config_file is not None:
+        return Trained(config=load_config(config_file), model=model)
+    prompt = CHAT_PROMPT if model.tokenizer.chat_template else PromptConfig()
+    settings = ModelSettings(path=path)
+    return Trained(config=RunConfig(model=settings, prompt=prompt), model=model)
+
+
+def trained_model(run_path: Path) -> LoadedModel:
+    """The newest policy of a run: after PPO if there is one, else after SFT.
+
+    Raises:
+      RunDirError: no run directory.
+      ModelLoadError: it has no checkpoint yet.
+    """
+    config, folder = read_config(run_path), RunDir(run_path)
+    start = starting_model(config.model, texts=(), tokenizer_dir=folder.tokenizer, seed=config.seed)
+    for phase in ("ppo", "sft"):
+        if folder.checkpoints(phase).is_dir():
+            with closing(CheckpointStore(folder.checkpoints(phase), keep=1)) as store:
+                if store.latest is not None:
+                    return replace(start, params=store.restore_policy(start.params))
+    raise ModelLoadError(f"{run_path} has no checkpoint yet: nothing has been trained")
+
+
+def evaluate_model(
+    path: Path,
+    problems_name: str,
+    *,
+    samples: int | None,
+    k: Sequence[int] | None,
+    count: int | None,
+    config_file: Path | None,
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """Evaluates a model on a problem set.
+
+    Args:
+      samples, k: in place of the recipe's; ``k`` alone raises ``samples`` to its largest.
+      overrides: more fields of the recipe, as on the command line.
+    """
+    trained = find_model(path, config_file)
+    wanted = tuple(k) if k else trained.config.eval.k if samples is None else (1,)
+    number = samples or max(*wanted, trained.config.eval.samples)
+    flags = [f"--eval.k={list(wanted)}", f"--eval.samples={number}"]
+    config = override_config(trained.config, [*flags, *overrides])
+    problems = load_problems(problems_name, manual_dir=config.data.manual_dir, count=count)
+    if not problems:
+        raise ProblemError(f"--problems {problems_name}: no problem")
+    workshop = Workshop.of(config, trained.model)
+    display = Display()
+    with stop_on_signals() as stop, executor(config.executor) as client:
+        worker = workshop.worker(
+            client, stop.check, temperature=config.eval.temperature, top_p=config.eval.top_p
+        )
+        display.say(
+            f"evaluating {len(problems)} problems × {config.eval.samples} samples  ·  executor"
+            f" isolation: {client.isolation}"
+        )
+        with jax.set_mesh(workshop.mesh):
+            params: Params = workshop.place_policy(trained.model.params)
+            key = jax.random.key(config.seed)
+            found = evaluate(worker, workshop.builder, params, problems, key, config.eval)
+    return {"model": str(path), "problems_from": problems_name, **found.to_json()}
+
+
+def export_run(run_path: Path, out: Path) -> Path:
+    """Writes a run's policy as a folder that transformers and vLLM load."""
+    model = trained_model(run_path)
+    save_model(out, model.config, model.params, model.tokenizer)
+    return out

@@ -1,0 +1,111 @@
+"""What the commands share: the model on its mesh, the samplers, the executor."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from stepcoder_executor import ExecutorClient, ExecutorConfig
+
+from stepcoder_jax.config import ExecutorSettings, RunConfig
+from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.model.critic import Critic
+from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.init import critic_logical_axes, logical_axes
+from stepcoder_jax.model.load import LoadedModel
+from stepcoder_jax.model.token_bytes import token_bytes
+from stepcoder_jax.program import TokenBytes
+from stepcoder_jax.rollout import Worker, executor_limits
+from stepcoder_jax.sampling.decode import DecodeSettings
+from stepcoder_jax.sampling.generate import Sampler
+from stepcoder_jax.sharding import Mesh, make_mesh, replicate, shard_params
+from stepcoder_jax.starting_model import make_critic, make_decoder
+from stepcoder_jax.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """A model made ready to be sampled and trained under one recipe."""
+
+    config: RunConfig
+    model: LoadedModel
+    decoder: Decoder
+    critic: Critic
+    builder: PromptBuilder
+    token_bytes: TokenBytes
+    mesh: Mesh
+
+    @classmethod
+    def of(cls, config: RunConfig, model: LoadedModel) -> "Workshop":
+        """Builds it; the model's parameters are placed on the mesh by ``place_policy``."""
+        return cls(
+            config=config,
+            model=model,
+            decoder=make_decoder(config.model, model),
+            critic=make_critic(config.model, model),
+            builder=PromptBuilder(tokenizer=model.tokenizer, config=config.prompt),
+            token_bytes=token_bytes(model.tokenizer),
+            mesh=make_mesh(config.mesh),
+        )
+
+    @property
+    def pad_token(self) -> int:
+        """Id that fills rows up; never inside a mask."""
+        tokenizer = self.model.tokenizer
+        return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def place_policy(self, params: Any) -> Params:
+        """Policy parameters on the mesh."""
+        return shard_params(params, logical_axes(self.model.config), self.mesh)
+
+    def place_critic(self, params: Any) -> Params:
+        """Critic parameters on the mesh."""
+        return shard_params(params, critic_logical_axes(self.model.config), self.mesh)
+
+    def worker(
+        self,
+        client: ExecutorClient,
+        check: Callable[[], None],
+        *,
+        temperature: float,
+        top_p: float,
+    ) -> Worker:
+        """A worker that samples at this temperature and nucleus."""
+        sampling = self.config.sampling
+        return Worker(
+            sampler=Sampler(
+                decoder=self.decoder,
+                settings=DecodeSettings(
+                    temperature=temperature,
+                    top_p=top_p,
+                    end_token=self.model.tokenizer.eos_token_id,
+                    pad_token=self.pad_token,
+                    max_new_tokens=sampling.max_new_tokens,
+                ),
+                token_bytes=self.token_bytes,
+                prompt_buckets=self.config.rollout.prompt_buckets,
+                slots=sampling.slots,
+                chunk_tokens=sampling.chunk_tokens,
+                stop=self.config.prompt.stop,
+                place=lambda tree: replicate(tree, self.mesh),
+            ),
+            client=client,
+            limits=executor_limits(self.config.executor),
+            check=check,
+        )
+
+
+@contextmanager
+def executor(settings: ExecutorSettings) -> Iterator[ExecutorClient]:
+    """The executor's broker, for as long as the block runs."""
+    config = ExecutorConfig(
+        slots=settings.slots, isolation=settings.isolation, compare=settings.compare
+    )
+    with ExecutorClient(config) as client:
+        yield client
+
+
+def own_copy(params: Params) -> Params:
+    """Arrays of their own, so that donating one tree leaves the other alive."""
+    return jax.tree.map(lambda x: x.copy(), params)
