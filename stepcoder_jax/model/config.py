@@ -89,6 +89,16 @@ SHAPES: Mapping[str, ModelConfig] = {
         intermediate_size=32,
         max_position_embeddings=128,
     ),
+    "quickstart": ModelConfig(
+        vocab_size=1024,
+        hidden_size=128,
+        num_layers=4,
+        num_heads=4,
+        num_kv_heads=4,
+        head_dim=32,
+        intermediate_size=384,
+        max_position_embeddings=512,
+    ),
     "small": ModelConfig(
         vocab_size=4096,
         hidden_size=256,
