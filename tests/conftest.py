@@ -1,11 +1,13 @@
-"""What holds in every test: one CPU device, strict shapes, a compilation cache that outlives the run.
+"""What holds in every test: one CPU device, strict shapes, a cache of what was compiled before.
 
-A test of several devices starts its own process with `--xla_force_host_platform_device_count`: here a
-mesh takes every device there is, and eight of them on two cores make the other tests slow.
+A test of several devices starts its own process with `--xla_force_host_platform_device_count`: a
+mesh takes every device there is, and eight of them on two cores make all other tests slow.
 """
 
 import os
 from pathlib import Path
+
+from jaxtyping import install_import_hook
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"
 
@@ -15,7 +17,5 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-from jaxtyping import install_import_hook
-
 # Before any test imports the package: a wrong shape or dtype at a public signature fails the test.
-install_import_hook("stepcoder_jax", "beartype.beartype")
+install_import_hook("stepcoder_jax", "signature_check.checked")
