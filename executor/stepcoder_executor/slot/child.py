@@ -63,7 +63,9 @@ def limit_resources(job: Job, base_memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-def run_job(job: Job, body: bytes, files: Files, page: mmap.mmap, builtins: types.ModuleType) -> None:
+def run_job(
+    job: Job, body: bytes, files: Files, page: mmap.mmap, builtins: types.ModuleType
+) -> None:
     """Run every test of the job from ``job.first`` on, each recorded when it ends."""
     spec = json.loads(body)
     PROGRESS.pack_into(page, 0, 0, time.monotonic())

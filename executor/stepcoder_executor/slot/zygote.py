@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from slot import prelude
 from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, Job, limit_resources, run_job
-from slot.sandbox import Sandbox, enter
+from slot.sandbox import Sandbox, enter, enter_early
 from slot.tracing import PAGE_BYTES, clear_page, read_page
 from slot.warmup import warm_up
 from slot.wire import pack, read_frame, write_all
@@ -55,12 +55,13 @@ class Zygote:
 
     def __init__(self, control: int, rung: str) -> None:
         self._control = control
+        enter_early(rung)
         prelude.import_modules()
         self._page = mmap.mmap(-1, PAGE_BYTES)
-        self.sandbox: Sandbox = enter(rung)
-        self._files: Files = self.sandbox.files
         self._builtins = prelude.private_builtins()
         warm_up(self._builtins)
+        self.sandbox: Sandbox = enter(rung)
+        self._files: Files = self.sandbox.files
         self._base_memory_bytes = self.sandbox.base_memory_bytes
         self._seal: Callable[[], None] = self.sandbox.seal_child
         _forget_own_modules()
@@ -123,7 +124,7 @@ class Zygote:
             if pidfd in ready:
                 break
             if self._control in ready:
-                stopped = self._told_to_stop(job)
+                stopped = self._told_to_stop(pid, job)
                 if stopped:
                     break
             if time.monotonic() >= look_at:
@@ -142,11 +143,12 @@ class Zygote:
             return phase, phase_began
         return said_phase, min(max(said_began, phase_began), now)
 
-    def _told_to_stop(self, job: Job) -> bool:
+    def _told_to_stop(self, pid: int, job: Job) -> bool:
         try:
             header, _ = read_frame(self._control)
         except EOFError:
-            self._kill_all()
+            os.kill(pid, signal.SIGKILL)
+            self._kill_all(pid)
             os._exit(0)
         return header["kind"] == "stop" and header["seq"] == job.seq
 
@@ -155,7 +157,7 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         wall_s = time.monotonic() - began
-        self._kill_all()
+        self._kill_all(pid)
         return Ending(
             exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
@@ -165,9 +167,9 @@ class Zygote:
             cpu_s=usage.ru_utime + usage.ru_stime,
         )
 
-    def _kill_all(self) -> None:
+    def _kill_all(self, pid: int) -> None:
         """End whatever a program may have left: nothing but this process outlives a program."""
-        self.sandbox.kill_strays()
+        self.sandbox.kill_strays(pid)
         while True:
             try:
                 os.waitpid(-1, 0)
