@@ -57,6 +57,8 @@ class Broker:
     def close(self) -> None:
         """End every slot."""
         for slot in self._slots:
+            slot.hang_up()
+        for slot in self._slots:
             slot.close()
 
     def _take(self, data: bytes) -> None:

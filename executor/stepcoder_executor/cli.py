@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, get_args
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied
+from stepcoder_executor.bench import measure, table
+from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied, Isolation
+from stepcoder_executor.doctor import describe, examine
 from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
 
 _DONE, _FAILED, _BAD_USAGE = 0, 1, 2
@@ -107,6 +109,20 @@ def run(arguments: argparse.Namespace) -> int:
     return _DONE
 
 
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what this machine can isolate; fails where nothing but limits is to be had."""
+    report = examine()
+    print(json.dumps(report) if arguments.json else describe(report))
+    return _DONE if report["rung"] is not None else _FAILED
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure programs a second, beside the limit that a bare fork sets."""
+    rows = measure(arguments.programs, arguments.slots, arguments.parent_gib)
+    print(json.dumps({"rows": rows}) if arguments.json else table(rows))
+    return _DONE
+
+
 def _refusal(fields: Any, error: Exception) -> dict[str, Any]:
     """The result line of a request that cannot be run."""
     own_id = fields.get("id") if isinstance(fields, dict) else None
@@ -141,15 +157,24 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
     command.add_argument(
         "--isolation",
-        choices=("required", "best", "none"),
+        choices=get_args(Isolation),
         default="best",
-        help="refuse without file and network isolation, take the best there is, or none",
+        help="refuse without file and network isolation, take the best there is, or one rung",
     )
     command.add_argument(
         "--compare", choices=("strict", "apps"), default="strict", help="rule for outputs"
     )
     command.add_argument(
         "--run-all", action="store_true", help="go on after a test that did not pass"
+    )
+    command = _command(commands, "doctor", doctor, "say what this machine can isolate")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command = _command(commands, "bench", bench, "measure programs a second")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--programs", type=int, default=600, help="programs a row (600)")
+    command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
+    command.add_argument(
+        "--parent-gib", type=float, default=0.0, help="memory held meanwhile, as a trainer would"
     )
     return parser
 

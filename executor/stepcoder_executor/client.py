@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
+from stepcoder_executor.judge import CompareRule
 from stepcoder_executor.protocol import Request, Result, parse_result, request_to_json
 from stepcoder_executor.slot.wire import FrameError, pack, read_frame
 
+Isolation = Literal["required", "best", "full", "landlock", "seccomp", "none"]
 _MAX_BROKERS_PER_REQUEST = 2
 _RATE_WINDOW = 512
 
@@ -31,20 +33,21 @@ class ExecutorConfig:
 
     slots: programs at a time; 0 means one for each usable CPU.
     isolation: ``required`` refuses to start where files and the network cannot be kept out of
-        reach, ``best`` takes the highest rung the machine offers, ``none`` only limits resources.
+        reach, ``best`` takes the highest rung the machine offers; ``full``, ``landlock``,
+        ``seccomp`` and ``none`` (resource limits only) are single rungs.
     compare: the comparison rule of expected and produced outputs.
     run_all: go on after a test that did not pass.
     max_pending: ``submit`` blocks while this many requests are unanswered.
     """
 
     slots: int = 0
-    isolation: Literal["required", "best", "none"] = "best"
-    compare: Literal["strict", "apps"] = "strict"
+    isolation: Isolation = "best"
+    compare: CompareRule = "strict"
     run_all: bool = False
     max_pending: int = 4096
 
     def __post_init__(self) -> None:
-        choices = {"isolation": ("required", "best", "none"), "compare": ("strict", "apps")}
+        choices = {"isolation": get_args(Isolation), "compare": get_args(CompareRule)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {allowed}")

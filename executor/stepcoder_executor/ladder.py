@@ -1,6 +1,5 @@
 """Which rung of isolation this machine allows."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_executor.slots import Slot, SlotRefusedError
@@ -13,7 +12,7 @@ def choose(isolation: str) -> tuple[Slot, list[dict[str, Any]]]:
 
     Args:
         isolation: ``required`` takes only ``full`` or ``landlock``, which keep files out of reach;
-            ``best`` also ``seccomp``; ``none`` takes ``none`` and nothing else.
+            ``best`` also ``seccomp``; a rung's own name takes that rung and nothing else.
 
     Returns:
         The running slot, and for each rung that was tried ``{"rung", "error"}``.
@@ -21,7 +20,8 @@ def choose(isolation: str) -> tuple[Slot, list[dict[str, Any]]]:
     Raises:
         SlotRefusedError: no rung that the setting allows works here.
     """
-    allowed = {"required": RUNGS[:2], "best": RUNGS[:3], "none": RUNGS[3:]}[isolation]
+    named = {rung: (rung,) for rung in RUNGS}
+    allowed = (named | {"required": RUNGS[:2], "best": RUNGS[:3]})[isolation]
     steps: list[dict[str, Any]] = []
     for rung in allowed:
         slot = Slot(rung)

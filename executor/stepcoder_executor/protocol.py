@@ -197,7 +197,7 @@ def parse_result(obj: Any) -> Result:
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
-    """The inverse of :func:`parse_result`; ``covered`` and ``detail`` only where they say something."""
+    """The inverse of :func:`parse_result`; ``covered`` and ``detail`` only where there are any."""
     line: dict[str, Any] = {
         "id": result.id,
         "verdict": result.verdict.value,

@@ -23,6 +23,7 @@ main({fd})
 """
 _START_S = 20.0
 _SILENCE_S = 5.0
+_LEAVE_S = 0.5
 _READ_BYTES = 1 << 18
 
 
@@ -110,12 +111,19 @@ class Slot:
         self._expires = float("inf")
         return execution
 
-    def close(self) -> None:
-        """Kill the slot and everything in it."""
+    def hang_up(self) -> None:
+        """Let the slot end by itself, and what it runs with it."""
         self.socket.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+
+    def close(self) -> None:
+        """End the slot and everything in it."""
+        self.hang_up()
+        try:
+            self._process.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 def _spawn() -> tuple[socket.socket, subprocess.Popen[bytes]]:
