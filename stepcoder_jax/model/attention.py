@@ -64,7 +64,7 @@ def cached_attention(
     Raises:
         ValueError: an unknown backend.
     """
-    is_visible = jnp.arange(keys.shape[2]) <= positions[:, None, :, None]
+    is_visible = jnp.arange(keys.shape[2])[None, None, None] <= positions[:, None, :, None]
     if _known(backend) == "xla":
         return _grouped_attention(query, keys, values, is_visible)
     return jax.nn.dot_product_attention(

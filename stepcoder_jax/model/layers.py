@@ -51,7 +51,9 @@ class RMSNorm(nn.Module):
         )
         wide = x.astype(jnp.float32)
         root = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-        return (wide * root * scale.astype(jnp.float32)).astype(self.dtype)
+        return (wide * root * jnp.broadcast_to(scale.astype(jnp.float32), wide.shape)).astype(
+            self.dtype
+        )
 
 
 class Attention(nn.Module):

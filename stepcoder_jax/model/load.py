@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
-
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Params
-from stepcoder_jax.model.tokenizer import load_tokenizer, tokenizer_from_gguf
+from stepcoder_jax.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_gguf
 from stepcoder_jax.model.weights import (
     ModelLoadError,
     params_from_tensors,
@@ -31,7 +29,7 @@ class LoadedModel:
 
     config: ModelConfig
     params: dict[str, Any]
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Tokenizer
 
 
 def load_model(path: str | Path) -> LoadedModel:
@@ -64,9 +62,7 @@ def load_model(path: str | Path) -> LoadedModel:
     return model
 
 
-def save_model(
-    path: str | Path, config: ModelConfig, params: Params, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def save_model(path: str | Path, config: ModelConfig, params: Params, tokenizer: Tokenizer) -> None:
     """Write a folder that ``load_model``, transformers and vLLM read as this model."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +74,7 @@ def save_model(
 
 
 def _load_folder(folder: Path) -> LoadedModel:
-    config = _read_config(folder / CONFIG_FILE)
+    config = read_config(folder / CONFIG_FILE)
     params = params_from_tensors(config, read_safetensors(folder), str(folder))
     try:
         tokenizer = load_tokenizer(folder)
@@ -87,7 +83,12 @@ def _load_folder(folder: Path) -> LoadedModel:
     return LoadedModel(config=config, params=params, tokenizer=tokenizer)
 
 
-def _read_config(path: Path) -> ModelConfig:
+def read_config(path: Path) -> ModelConfig:
+    """Read a ``config.json``.
+
+    Raises:
+        ModelLoadError: it is missing, not JSON, or of a model that the decoder does not compute.
+    """
     try:
         return ModelConfig.from_hf(json.loads(path.read_text()))
     except FileNotFoundError as error:

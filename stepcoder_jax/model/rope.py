@@ -79,7 +79,7 @@ def rope_angles(
 ) -> RopeAngles:
     """Angles of ``positions``, computed once a forward pass and shared by all layers."""
     frequencies = inverse_frequencies(head_dim, theta, scaling)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
+    angles = positions[..., None].astype(jnp.float32) * frequencies[None, None]
     return RopeAngles(cos=jnp.cos(angles), sin=jnp.sin(angles))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast as Tokenizer
 
 PAD_TOKEN = "<pad>"
 EOS_TOKEN = "<eos>"
@@ -34,22 +35,21 @@ _PRE_TOKENIZERS: Mapping[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
 }
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Read the tokenizer of a Hugging Face folder.
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer of a Hugging Face folder, exactly as its tokenizer.json describes it.
+
+    AutoTokenizer would put the pre-tokenizer of the model's architecture in place of the file's.
 
     Raises:
-        ValueError: the folder has none, or only a slow one.
+        ValueError: the folder has no tokenizer.json, or a broken one.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{folder}: holds no tokenizer that can be read: {error}") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(f"{folder}: holds no tokenizer.json, which a fast tokenizer needs")
-    return tokenizer
 
 
-def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PreTrainedTokenizerFast:
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """Build the byte-level BPE that GGUF metadata describes, special tokens and chat template too.
 
     Raises:
@@ -64,12 +64,12 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> PreTrainedTokenizerFast:
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = _PRE_TOKENIZERS[pre]()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(_added(metadata, _CONTROL))
     tokenizer.add_tokens(_added(metadata, _USER_DEFINED))
-    return PreTrainedTokenizerFast(
+    return Tokenizer(
         tokenizer_object=tokenizer,
         chat_template=metadata.get("tokenizer.chat_template"),
         clean_up_tokenization_spaces=False,
@@ -93,7 +93,7 @@ def _roles(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {f"{role}_token": tokens[index] for role, index in ids.items() if index is not None}
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a byte-level BPE with digits apart; the same texts give the same tokenizer.
 
     Every text is encodable: all 256 bytes are tokens. Ids 0 and 1 are ``<pad>`` and ``<eos>``.
@@ -112,7 +112,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         raise ValueError(
             f"vocab_size = {vocab_size} is too small: all bytes and {special} need {least}"
         )
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _digits_apart()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -122,7 +122,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    return Tokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,
         eos_token=EOS_TOKEN,

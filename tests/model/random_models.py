@@ -1,0 +1,56 @@
+"""Small random models and inputs that several tests share."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepcoder_jax.model.cache import KVCache
+from stepcoder_jax.model.config import SHAPES, ModelConfig
+from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.init import init_policy
+
+TINY = SHAPES["tiny-test"]
+
+VARIANTS = {
+    "tied": replace(TINY, num_layers=3),
+    "untied": replace(TINY, num_layers=2, tie_word_embeddings=False),
+    "bias": replace(TINY, num_layers=2, attention_bias=True, num_kv_heads=1),
+    "qk_norm": replace(TINY, num_layers=2, qk_norm=True, num_kv_heads=4),
+}
+
+
+def random_params(config: ModelConfig, seed: int = 0) -> dict:
+    """Parameters far from their initial zeros and ones, so that every one of them matters."""
+    generator = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: init_policy(jax.random.key(0), config))
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.asarray(0.3 * generator.standard_normal(leaf.shape), jnp.float32)
+
+    return jax.tree.map(draw, shapes)
+
+
+def random_tokens(rows: int, length: int, seed: int = 7) -> jax.Array:
+    generator = np.random.default_rng(seed)
+    return jnp.asarray(generator.integers(0, TINY.vocab_size, (rows, length)), jnp.int32)
+
+
+def positions_of(tokens: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
+
+
+@partial(jax.jit, static_argnums=0)
+def logits_of(decoder: Decoder, params: dict, tokens: jax.Array) -> jax.Array:
+    hidden, _ = decoder.apply({"params": params}, tokens, positions_of(tokens))
+    return unembed(params, hidden)
+
+
+@partial(jax.jit, static_argnums=0)
+def cached_logits_of(
+    decoder: Decoder, params: dict, tokens: jax.Array, positions: jax.Array, cache: KVCache
+) -> tuple[jax.Array, KVCache]:
+    hidden, cache = decoder.apply({"params": params}, tokens, positions, cache)
+    return unembed(params, hidden), cache

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_models import TINY, VARIANTS
+
+from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.rope import LinearRope, Llama3Rope, inverse_frequencies
+
+LLAMA3 = Llama3Rope(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *VARIANTS.values(),
+        replace(TINY, rope_scaling=LinearRope(factor=4.0), rope_theta=1e5),
+        replace(TINY, rope_scaling=LLAMA3),
+    ],
+)
+def test_config_survives_hugging_face_and_back(config: ModelConfig) -> None:
+    assert ModelConfig.from_hf(config.to_hf()) == config
+
+
+def test_the_flat_and_the_nested_form_of_rope_read_the_same() -> None:
+    flat = TINY.to_hf() | {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    nested = TINY.to_hf() | {
+        "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
+    }
+    expected = replace(TINY, rope_theta=5e5, rope_scaling=LinearRope(factor=2.0))
+    assert ModelConfig.from_hf(flat) == ModelConfig.from_hf(nested) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "gemma2"}, "model_type = 'gemma2' is not supported; allowed: llama"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is not supported; allowed: 'silu'"),
+        ({"mlp_bias": True}, "mlp_bias = True"),
+        ({"attention_bias": True}, "attention_bias = True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"logit_softcap": 30.0}, "logit_softcap = 30.0"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope scaling 'yarn'"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0, "beta": 1}}, "beta"),
+        ({"sliding_window": 4096, "model_type": "mistral", "architectures": None}, "4096"),
+        ({"num_key_value_heads": 3}, "num_heads = 4 must be a multiple of num_kv_heads = 3"),
+        ({"head_dim": 5}, "head_dim = 5 must be even"),
+    ],
+)
+def test_what_the_decoder_does_not_compute_is_refused_by_name(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.from_hf(TINY.to_hf() | change)
+
+
+@pytest.mark.parametrize("window", [{"use_sliding_window": True}, {"layer_types": ["sliding"]}])
+def test_a_qwen_window_is_refused_only_when_used(window: dict) -> None:
+    hf = VARIANTS["bias"].to_hf() | {"sliding_window": 4096, "use_sliding_window": False}
+    assert ModelConfig.from_hf(hf) == VARIANTS["bias"]
+    with pytest.raises(ValueError, match="sliding_window = 4096"):
+        ModelConfig.from_hf(hf | window)
+
+
+def test_missing_sizes_are_named() -> None:
+    hf = TINY.to_hf()
+    del hf["hidden_size"], hf["rms_norm_eps"]
+    with pytest.raises(ValueError, match="lacks hidden_size, rms_norm_eps"):
+        ModelConfig.from_hf(hf)
+
+
+def test_rope_frequencies_are_the_scaled_geometric_series() -> None:
+    plain = np.array([1.0, 0.1, 0.01, 0.001])
+    np.testing.assert_allclose(inverse_frequencies(8, 1e4, None), plain, rtol=1e-6)
+    linear = inverse_frequencies(8, 1e4, LinearRope(factor=4.0))
+    np.testing.assert_allclose(linear, plain / 4, rtol=1e-6)
+    # 64 positions hold 10.19, 1.019, 0.1 and 0.01 wavelengths: kept, on the ramp, divided, divided.
+    kept = (64 * 0.1 / (2 * np.pi) - 1.0) / (4.0 - 1.0)
+    expected = [1.0, 0.1 * (kept + (1 - kept) / 8), 0.01 / 8, 0.001 / 8]
+    np.testing.assert_allclose(inverse_frequencies(8, 1e4, LLAMA3), jnp.array(expected), rtol=1e-5)

