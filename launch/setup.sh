@@ -29,9 +29,16 @@ take_lock() {
         return 0
     fi
     lock=.venv-tools/setup.lock.d
+    waited=0
     while ! mkdir "$lock" 2>/dev/null; do
+        [ "$waited" -gt 0 ] || say "waiting for another set-up"
         owner=$(cat "$lock/pid" 2>/dev/null || echo)
-        if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then rm -rf "$lock"; fi
+        # An owner that died leaves the folder; one that died at once has not even signed it.
+        case "$owner" in
+        "") [ "$waited" -lt 3 ] || rm -rf "$lock" ;;
+        *) kill -0 "$owner" 2>/dev/null || rm -rf "$lock" ;;
+        esac
+        waited=$((waited + 1))
         sleep 1
     done
     echo $$ >"$lock/pid"
@@ -49,7 +56,7 @@ can_be_reused() {
 make_venv() {
     can_be_reused && return 0
     chosen=$(sh launch/find_python.sh)
-    [ -e .venv ] && say "replacing .venv: it is incomplete, moved or too old"
+    [ -e .venv ] && say "replacing .venv: it is incomplete, moved, too old or without pip"
     rm -rf .venv
     mkdir .venv
     : >"$unfinished"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,105 @@ def test_the_lock_has_what_the_package_names_and_no_torch():
     locked = {pin.partition("==")[0] for pin in pins(ROOT / "launch" / "requirements.lock")}
     assert wanted - {"stepcoder-executor"} <= locked
     assert "torch" not in locked
+
+
+# A Python whose virtual environments hold itself and whose pip only notes that it was called.
+FAKE = """#!/bin/sh
+case "$1 $2" in
+"-c "*"print("*) echo {folder}/python ;;
+"-m venv") mkdir -p .venv/bin && cp {folder}/python .venv/bin/python && echo venv >>{log} ;;
+"-m pip") sleep 0.1 && echo pip >>{log} && [ ! -e {folder}/broken ] ;;
+"--version "*) echo Python 3.13.0 ;;
+esac
+"""
+
+
+@pytest.fixture
+def calls(checkout, path_folder, tmp_path):
+    """What a set-up with the fake Python did; cleared whenever it is read."""
+    log = tmp_path / "log"
+    folder = tmp_path / "fake"
+    add(folder, "python", FAKE.format(folder=folder, log=log))
+    (checkout / "executor").mkdir()
+    for name in ("pyproject.toml", "executor/pyproject.toml"):
+        (checkout / name).touch()
+    (path_folder / "cp").symlink_to(shutil.which("cp"))
+
+    def read():
+        lines = log.read_text().split() if log.exists() else []
+        log.write_text("")
+        return lines
+
+    return read
+
+
+MADE = ["venv", "pip", "pip", "pip"]
+
+
+def set_up(checkout, path_folder, tmp_path):
+    return run("setup.sh", checkout, path_folder, PYTHON=str(tmp_path / "fake" / "python"))
+
+
+def test_a_second_set_up_does_nothing_until_a_lock_or_project_changes(
+    checkout, path_folder, tmp_path, calls
+):
+    assert set_up(checkout, path_folder, tmp_path).returncode == 0
+    assert calls() == MADE
+    assert set_up(checkout, path_folder, tmp_path).stderr == ""
+    assert calls() == []
+    for name in ("launch/build.lock", "executor/pyproject.toml"):
+        with (checkout / name).open("a") as file:
+            file.write("\n")
+        assert set_up(checkout, path_folder, tmp_path).returncode == 0
+        assert calls() == MADE[1:]
+
+
+def test_a_set_up_that_failed_half_way_starts_afresh(checkout, path_folder, tmp_path, calls):
+    broken = tmp_path / "fake" / "broken"
+    broken.touch()
+    assert set_up(checkout, path_folder, tmp_path).returncode != 0
+    assert calls() == ["venv", "pip"]
+    broken.unlink()
+    assert set_up(checkout, path_folder, tmp_path).returncode == 0
+    assert calls() == MADE
+
+
+def test_an_environment_that_moved_is_made_again(checkout, path_folder, tmp_path, calls):
+    set_up(checkout, path_folder, tmp_path)
+    calls()
+    moved = checkout.rename(tmp_path / "moved")
+    assert "replacing .venv" in set_up(moved, path_folder, tmp_path).stderr
+    assert calls() == MADE
+
+
+def test_an_environment_made_by_hand_is_kept(checkout, path_folder, tmp_path, calls):
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "fake" / "python", checkout / ".venv" / "bin" / "python")
+    assert set_up(checkout, path_folder, tmp_path).returncode == 0
+    assert calls() == MADE[1:]
+
+
+@pytest.mark.parametrize("has_flock", [True, False])
+def test_set_ups_at_the_same_time_make_one_environment(
+    checkout, path_folder, tmp_path, calls, has_flock
+):
+    if has_flock:
+        if shutil.which("flock") is None:
+            pytest.skip("this system has no flock(1)")
+        (path_folder / "flock").symlink_to(shutil.which("flock"))
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: set_up(checkout, path_folder, tmp_path), range(3)))
+    assert [result.returncode for result in done] == [0, 0, 0]
+    assert calls() == MADE
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_lock_whose_owner_died_is_taken_over(checkout, path_folder, tmp_path, calls, signed):
+    lock = checkout / ".venv-tools" / "setup.lock.d"
+    lock.mkdir(parents=True)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    if signed:
+        (lock / "pid").write_text(f"{gone.pid}\n")
+    assert set_up(checkout, path_folder, tmp_path).returncode == 0
+    assert calls() == MADE
