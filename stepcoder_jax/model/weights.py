@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,14 @@ class TensorPlace:
     @property
     def hf_shape(self) -> tuple[int, ...]:
         """Shape of the tensor in a Hugging Face file."""
+        if self.path == "embedding":
+            return self.shape
         if not self.is_transposed:
-            # A bias or head-wise vector is flat there.
-            return self.shape if self.path == "embedding" else (int(np.prod(self.shape)),)
-        # Only the output projection reads heads; everything else reads the last but … axes first.
+            return (math.prod(self.shape),)
+        # Heads and their channels are one axis there: two input axes of ours for the attention's
+        # output, two output axes for its other projections.
         inputs = 2 if self.path.endswith("output/kernel") else 1
-        return int(np.prod(self.shape[inputs:])), int(np.prod(self.shape[:inputs]))
+        return math.prod(self.shape[inputs:]), math.prod(self.shape[:inputs])
 
     def from_hf(self, tensor: np.ndarray) -> np.ndarray:
         """Return ``tensor`` in our layout."""
@@ -186,7 +189,7 @@ def read_safetensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     for path in _weight_files(folder):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118
+                for name in file.offset_keys():
                     yield name, file.get_tensor(name)
         except (OSError, safetensors.SafetensorError) as error:
             raise ModelLoadError(f"{path}: {error}") from error

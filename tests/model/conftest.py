@@ -1,9 +1,8 @@
 import pytest
+from random_models import TEXTS
 from transformers import PreTrainedTokenizerFast
 
 from stepcoder_jax.model.tokenizer import train_tokenizer
-
-TEXTS = ["def add(a, b):\n    return a + b\n", "for i in range(10):\n    print(i)\n"] * 3
 
 
 @pytest.fixture(scope="session")

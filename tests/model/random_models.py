@@ -1,4 +1,4 @@
-"""Small random models and inputs that several tests share."""
+"""Small random models and texts that several tests share."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,8 @@ from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
 
 TINY = SHAPES["tiny-test"]
+
+TEXTS = ["def add(a, b):\n    return a + b\n", "for i in range(10):\n    print(i)\n"] * 3
 
 VARIANTS = {
     "tied": replace(TINY, num_layers=3),

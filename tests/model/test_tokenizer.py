@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import TEXTS
+from random_models import TEXTS
 
 from stepcoder_jax.model.tokenizer import (
     EOS_TOKEN,
