@@ -34,7 +34,9 @@ ASSERT = AssertionTests(assertions=("assert f(1) == 8731", "assert f(2) == 9912"
 
 def calls(name: str, body: str, verdicts: str = WRONG, **more: object) -> list[Case]:
     """The attack inside the called function, and again while the module is loaded."""
-    inside = "def f(x):\n" + "".join(f"    {line}\n" for line in body.split("\n")) + "    return 0\n"
+    inside = (
+        "def f(x):\n" + "".join(f"    {line}\n" for line in body.split("\n")) + "    return 0\n"
+    )
     outside = f"{body}\ndef f(x):\n    return 0\n"
     return [
         Case(name=f"{name}/call", source=inside, tests=CALL, verdicts=verdicts, **more),
@@ -181,9 +183,7 @@ LIES = [
         "assertion error hidden": (
             "import builtins\nbuiltins.AssertionError = ZeroDivisionError\ndef f(x): return 1\n"
         ),
-        "trace function": (
-            "import sys\nsys.settrace(lambda *a: None)\ndef f(x): return 1\n"
-        ),
+        "trace function": ("import sys\nsys.settrace(lambda *a: None)\ndef f(x): return 1\n"),
         "excepthook": (
             "import sys\nsys.excepthook = lambda *a: None\ndef f(x): raise ValueError(x)\n"
         ),
@@ -251,8 +251,7 @@ KILLS = [
         ),
         "ptrace parent": "import ctypes, os\nctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0)",
         "limits of parent": (
-            "import os, resource\n"
-            "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))"
+            "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))"
         ),
         "own signals at parent": (
             "import fcntl, os\n"
@@ -267,85 +266,93 @@ KILLS = [
     for case in everywhere(name, body, rungs=LOCKED)
 ]
 
-BOMBS = [
-    case
-    for name, body, verdicts in (
-        ("fork", "import os\nwhile True:\n    os.fork()", WRONG),
-        ("fork once", "import os\nif os.fork() == 0:\n    while True: pass", WRONG),
-        ("subprocess", "import subprocess\nsubprocess.run(['true'], check=True)", WRONG),
-        ("os.system", "import os\nassert os.system('true') == 0", WRONG),
-        ("exec", "import os\nos.execv('/bin/true', ['true'])", WRONG),
-        (
-            "multiprocessing",
-            "import multiprocessing\nmultiprocessing.Process(target=print).start()",
-            WRONG,
-        ),
-        (
-            "threads",
-            "import threading, time\n"
-            "while True:\n"
-            "    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
-            f"{WRONG} memory_exceeded timeout",
-        ),
-    )
-    for case in everywhere(name, body, verdicts, rungs=LOCKED, wall_s=5.0)
-] + [
-    case
-    for name, body, verdicts in (
-        ("list", "x = [0]\nwhile True:\n    x += x", "memory_exceeded"),
-        ("bytes", "x = bytes(10 ** 10)", "memory_exceeded"),
-        ("string", "x = 'a' * 10 ** 10", "memory_exceeded"),
-        ("dict", "x = {}\nwhile True:\n    x[len(x)] = bytearray(10 ** 6)", "memory_exceeded"),
-        (
-            "caught for a while",
-            "x = []\n"
-            "try:\n"
-            "    while True:\n"
-            "        x.append(bytearray(10 ** 7))\n"
-            "except MemoryError:\n"
-            "    raise",
-            "memory_exceeded",
-        ),
-        ("mmap", "import mmap\nx = [mmap.mmap(-1, 1 << 28) for _ in range(64)]", f"{WRONG} memory_exceeded"),
-        ("recursion", "def g(n): return g(n + 1)\ng(0)", "runtime_error"),
-        (
-            "deep recursion",
-            "import sys\nsys.setrecursionlimit(10 ** 9)\ndef g(n): return g(n + 1)\ng(0)",
-            "runtime_error memory_exceeded timeout",
-        ),
-        (
-            "deep C recursion",
-            "import sys\nsys.setrecursionlimit(10 ** 9)\n"
-            "class A:\n    def __repr__(self): return repr(self)\nrepr(A())",
-            "runtime_error memory_exceeded timeout",
-        ),
-        ("output", "while True:\n    print('x' * 1000)", "output_exceeded"),
-        (
-            "output, errors caught",
-            "import os\nfor _ in range(10 ** 5):\n"
-            "    try:\n        os.write(1, b'x' * 4096)\n    except OSError:\n        pass",
-            "output_exceeded",
-        ),
-        (
-            "descriptors",
-            "import os\nfds = []\nwhile True:\n    fds.append(os.dup(0))",
-            "runtime_error",
-        ),
-        (
-            "sparse file",
-            "import os\nos.ftruncate(1, 1 << 40)",
-            f"{WRONG} output_exceeded",
-        ),
-    )
-    for case in everywhere(name, body, verdicts)
-] + [
-    case
-    for name, body in {
-        "files": "for k in range(10 ** 5):\n    open(f'f{k}', 'w').write('x' * 1000)",
-        "folders": "import os\nfor k in range(10 ** 5):\n    os.mkdir('d')\n    os.chdir('d')",
-    }.items()
-    for case in everywhere(name, body, rungs=LOCKED)
-]
+BOMBS = (
+    [
+        case
+        for name, body, verdicts in (
+            ("fork", "import os\nwhile True:\n    os.fork()", WRONG),
+            ("fork once", "import os\nif os.fork() == 0:\n    while True: pass", WRONG),
+            ("subprocess", "import subprocess\nsubprocess.run(['true'], check=True)", WRONG),
+            ("os.system", "import os\nassert os.system('true') == 0", WRONG),
+            ("exec", "import os\nos.execv('/bin/true', ['true'])", WRONG),
+            (
+                "multiprocessing",
+                "import multiprocessing\nmultiprocessing.Process(target=print).start()",
+                WRONG,
+            ),
+            (
+                "threads",
+                "import threading, time\n"
+                "while True:\n"
+                "    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
+                f"{WRONG} memory_exceeded timeout",
+            ),
+        )
+        for case in everywhere(name, body, verdicts, rungs=LOCKED, wall_s=5.0)
+    ]
+    + [
+        case
+        for name, body, verdicts in (
+            ("list", "x = [0]\nwhile True:\n    x += x", "memory_exceeded"),
+            ("bytes", "x = bytes(10 ** 10)", "memory_exceeded"),
+            ("string", "x = 'a' * 10 ** 10", "memory_exceeded"),
+            ("dict", "x = {}\nwhile True:\n    x[len(x)] = bytearray(10 ** 6)", "memory_exceeded"),
+            (
+                "caught for a while",
+                "x = []\n"
+                "try:\n"
+                "    while True:\n"
+                "        x.append(bytearray(10 ** 7))\n"
+                "except MemoryError:\n"
+                "    raise",
+                "memory_exceeded",
+            ),
+            (
+                "mmap",
+                "import mmap\nx = [mmap.mmap(-1, 1 << 28) for _ in range(64)]",
+                f"{WRONG} memory_exceeded",
+            ),
+            ("recursion", "def g(n): return g(n + 1)\ng(0)", "runtime_error"),
+            (
+                "deep recursion",
+                "import sys\nsys.setrecursionlimit(10 ** 9)\ndef g(n): return g(n + 1)\ng(0)",
+                "runtime_error memory_exceeded timeout",
+            ),
+            (
+                "deep C recursion",
+                "import sys\nsys.setrecursionlimit(10 ** 9)\n"
+                "class A:\n    def __repr__(self): return repr(self)\nrepr(A())",
+                "runtime_error memory_exceeded timeout",
+            ),
+            ("output", "while True:\n    print('x' * 1000)", "output_exceeded"),
+            (
+                "output, errors caught",
+                "import os\nfor _ in range(10 ** 5):\n"
+                "    try:\n        os.write(1, b'x' * 4096)\n    except OSError:\n        pass",
+                "output_exceeded",
+            ),
+            (
+                "descriptors",
+                "import os\nfds = []\nwhile True:\n    fds.append(os.dup(0))",
+                "runtime_error",
+            ),
+            (
+                "sparse file",
+                "import os\nos.ftruncate(1, 1 << 40)",
+                f"{WRONG} output_exceeded",
+            ),
+        )
+        for case in everywhere(name, body, verdicts)
+    ]
+    + [
+        case
+        for name, body in {
+            "files": "for k in range(10 ** 5):\n    open(f'f{k}', 'w').write('x' * 1000)",
+            "folders": "import os\nfor k in range(10 ** 5):\n    os.mkdir('d')\n    os.chdir('d')",
+        }.items()
+        for case in everywhere(name, body, rungs=LOCKED)
+    ]
+)
 
 RETURNS = [
     Case(name=f"return {name}", source=source, tests=CALL, verdicts=verdicts)
@@ -401,8 +408,13 @@ LOOPS = [
         "lock": "import threading\na = threading.Lock()\na.acquire()\na.acquire()",
         "stop itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass",
     }.items()
-    for case in [*calls(name, body, "timeout", wall_s=0.3), *script(name, body, "timeout", wall_s=0.3)]
-] + script("loop at exit", "import atexit\n@atexit.register\ndef g():\n    while True: pass", "timeout", wall_s=0.3)
+    for case in script(name, body, "timeout", wall_s=0.2)
+] + script(
+    "loop at exit",
+    "import atexit\n@atexit.register\ndef g():\n    while True: pass",
+    "timeout",
+    wall_s=0.3,
+)
 
 REACH = [
     case
@@ -412,7 +424,11 @@ REACH = [
         ("read memory of parent", "import os\nopen(f'/proc/{os.getppid()}/mem', 'rb')", HIDDEN),
         ("read command line of parent", "import os\nopen(f'/proc/{os.getppid()}/cmdline')", HIDDEN),
         ("list home", "import os\nos.listdir(os.path.expanduser('~root'))", ("landlock",)),
-        ("list root", "import os\nassert 'etc' not in os.listdir('/') or 1 / 0\nraise OSError", HIDDEN),
+        (
+            "list root",
+            "import os\nassert 'etc' not in os.listdir('/') or 1 / 0\nraise OSError",
+            HIDDEN,
+        ),
         ("write outside", "open('/var/out.txt', 'w').write('x')", LOCKED),
         ("write to a library", "import os\nopen(os.__file__, 'a').write('x')", LOCKED),
         ("remove a library", "import os\nos.unlink(os.__file__)", LOCKED),
@@ -423,14 +439,34 @@ REACH = [
         ("chroot", "import os\nos.chroot('.')", LOCKED),
         ("unshare", "import os\nos.unshare(os.CLONE_NEWUSER)", LOCKED),
         ("memfd", "import os\nos.memfd_create('x')", LOCKED),
-        ("shared memory", "from multiprocessing import shared_memory as s\ns.SharedMemory('x', True, 99)", LOCKED),
-        ("mount", "import ctypes\nassert ctypes.CDLL(None).mount(b'a', b'/', b'tmpfs', 0, 0) == 0", LOCKED),
+        (
+            "shared memory",
+            "from multiprocessing import shared_memory as s\ns.SharedMemory('x', True, 99)",
+            LOCKED,
+        ),
+        (
+            "mount",
+            "import ctypes\nassert ctypes.CDLL(None).mount(b'a', b'/', b'tmpfs', 0, 0) == 0",
+            LOCKED,
+        ),
         ("keyring", "import ctypes\nassert ctypes.CDLL(None).syscall(250, 0, -3, 1) >= 0", LOCKED),
         ("io_uring", "import ctypes\nassert ctypes.CDLL(None).syscall(425, 8, 0) >= 0", LOCKED),
         ("bpf", "import ctypes\nassert ctypes.CDLL(None).syscall(321, 0, 0, 0) >= 0", LOCKED),
-        ("undo the filter", "import ctypes\nassert ctypes.CDLL(None).prctl(22, 0, 0, 0, 0) >= 0", LOCKED),
-        ("become dumpable", "import ctypes\nassert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) >= 0", LOCKED),
-        ("raise memory limit", "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))", LOCKED),
+        (
+            "undo the filter",
+            "import ctypes\nassert ctypes.CDLL(None).prctl(22, 0, 0, 0, 0) >= 0",
+            LOCKED,
+        ),
+        (
+            "become dumpable",
+            "import ctypes\nassert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) >= 0",
+            LOCKED,
+        ),
+        (
+            "raise memory limit",
+            "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+            LOCKED,
+        ),
         ("nice", "import os\nos.nice(-10)", LOCKED),
         ("fifo", "import os\nos.mkfifo('x')", LOCKED),
         ("change mode", "import os\nos.chmod('.', 0)", LOCKED),
@@ -467,7 +503,11 @@ SOURCES = [
         ("unary", "x = " + "-" * 100_000 + "1", "compile_error timeout"),
         ("attributes", "x" + ".x" * 50_000, "compile_error runtime_error timeout"),
         ("additions", "x = " + "+".join(["1"] * 50_000), "compile_error runtime_error timeout"),
-        ("blocks", "".join(" " * k + "if 1:\n" for k in range(150)) + " " * 150 + "x", "compile_error"),
+        (
+            "blocks",
+            "".join(" " * k + "if 1:\n" for k in range(150)) + " " * 150 + "x",
+            "compile_error",
+        ),
         ("long line", "x = '" + "a" * 2_000_000 + "'", "runtime_error"),
         ("long", "x = 1\n" * 300_000, "runtime_error timeout memory_exceeded compile_error"),
         ("folding", "x = ((1 << 100) ** 100) ** 100", "runtime_error timeout compile_error"),

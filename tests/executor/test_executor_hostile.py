@@ -3,10 +3,13 @@
 import pytest
 from stepcoder_executor import IoTests, Request
 
-from executor_corpus import ALL, HOSTILE
+from executor_corpus import ALL, HIDDEN, HOSTILE
 
 
-@pytest.mark.parametrize("rung", ALL)
+RUNGS = [rung if rung in HIDDEN else pytest.param(rung, marks=pytest.mark.slow) for rung in ALL]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
 def test_corpus(rung, only_rung):
     cases = {case.name: case for case in HOSTILE if rung in case.rungs}
     with only_rung(rung) as client:

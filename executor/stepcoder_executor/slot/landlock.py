@@ -10,8 +10,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CREATE_VERSION = 1
 _PATH_BENEATH = 1
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
-_TRUNCATE = 1 << 14
-_SCRATCH = _WRITE_FILE | _READ_FILE | _READ_DIR | (0b11 << 4) | (1 << 7) | (1 << 8) | _TRUNCATE
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+_SCRATCH = (
+    _WRITE_FILE | _READ_FILE | _READ_DIR | (0b11 << 4) | (1 << 7) | (1 << 8) | _REFER | _TRUNCATE
+)
 # The number of file rights, by the version of the interface; then network rights and scopes.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _LATEST_FILE_RIGHTS = 16

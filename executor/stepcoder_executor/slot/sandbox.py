@@ -11,7 +11,6 @@ import ctypes
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import sys
 import sysconfig
@@ -195,9 +194,27 @@ def _nothing() -> None:
 
 
 def _empty_scratch() -> None:
-    with os.scandir(namespaces.SCRATCH) as entries:
+    """Remove everything from the scratch folder, links unfollowed, however deep it is nested."""
+    moved = 0
+    while entries := _entries(namespaces.SCRATCH):
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
+                continue
+            for inner in _entries(entry.path):
+                if inner.is_dir(follow_symlinks=False):
+                    # Brought up one level instead of walked down to: no path can get too long.
+                    os.rename(inner.path, f"{namespaces.SCRATCH}/.emptying-{moved}")
+                    moved += 1
+                else:
+                    os.unlink(inner.path)
+            os.rmdir(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing for one that may not be read, as then it cannot be filled."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except PermissionError:
+        return []

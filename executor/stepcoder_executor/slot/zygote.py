@@ -87,8 +87,10 @@ class Zygote:
         if pid == 0:
             self._live(job, body)
         ending = self._watch(pid, job, began)
-        self._report(job, "done", vars(ending))
+        answer = self._frame(job, "done", vars(ending))
+        # Cleaned first: a slot that cannot be cleaned ends here, and its job is run elsewhere.
         self._clean()
+        write_all(self._control, answer)
 
     def _live(self, job: Job, body: bytes) -> NoReturn:
         """Be the child."""
@@ -132,7 +134,7 @@ class Zygote:
                 look_at += look_every
                 if phase > max(shown, job.first + 1):
                     shown = phase
-                    self._report(job, "partial", {})
+                    write_all(self._control, self._frame(job, "partial", {}))
         os.close(pidfd)
         return self._reap(pid, began, timed_out=timed_out, stopped=stopped)
 
@@ -176,13 +178,13 @@ class Zygote:
             except ChildProcessError:
                 return
 
-    def _report(self, job: Job, kind: str, fields: dict[str, Any]) -> None:
+    def _frame(self, job: Job, kind: str, fields: dict[str, Any]) -> bytes:
         phase, _ = PROGRESS.unpack_from(self._page)
         header = {"kind": kind, "seq": job.seq, "phase": phase} | fields
         records = _contents(self._files.records)
         coverage = read_page(self._page) if job.coverage and kind == "done" else []
         blobs = (records, _contents(self._files.stdout), *coverage)
-        write_all(self._control, pack(header, *blobs))
+        return pack(header, *blobs)
 
     def _clean(self) -> None:
         for fd in (self._files.records, self._files.stdout, self._files.stdin):
