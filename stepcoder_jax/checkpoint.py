@@ -98,7 +98,6 @@ class CheckpointStore:
         self.wait()
         self._store.close()
 
-
     def _require_latest(self) -> int:
         self.wait()
         step = self.latest

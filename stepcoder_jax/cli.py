@@ -92,11 +92,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_eval(add: Any) -> None:
     command = add(
-        "eval", commands.evaluate, "pass@k of a model, by difficulty, and the table of verdicts.",
+        "eval",
+        commands.evaluate,
+        "pass@k of a model, by difficulty, and the table of verdicts.",
         overridable=True,
     )
     command.add_argument(
-        "--model", type=Path, required=True,
+        "--model",
+        type=Path,
+        required=True,
         help="run directory, Hugging Face folder or GGUF file",
     )
     command.add_argument(
@@ -111,7 +115,8 @@ def _add_eval(add: Any) -> None:
 def _add_data(add: Any) -> None:
     command = add("data", commands.data, "Look at a problem set and check it.")
     command.add_argument(
-        "action", choices=("check", "stats"),
+        "action",
+        choices=("check", "stats"),
         help="check: run every canonical solution against its tests; stats: count what is there",
     )
     command.add_argument(
@@ -124,7 +129,8 @@ def _add_data(add: Any) -> None:
 def _add_bench(add: Any) -> None:
     command = add("bench", commands.bench, "Measure on made-up weights.")
     command.add_argument(
-        "what", choices=("rollout", "update", "iteration"),
+        "what",
+        choices=("rollout", "update", "iteration"),
         help="rollout: sampling; update: one PPO step; iteration: sample, score, update",
     )
     command.add_argument("--shape", default="small", help="a named model shape")

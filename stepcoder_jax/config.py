@@ -350,34 +350,74 @@ def _check(config: RunConfig) -> None:
     """Cross-field checks, before any long work starts."""
     c = config
     steps = c.ppo.minibatches * c.ppo.microbatches
-    _require(min(c.rollout.problems, c.rollout.samples) > 0, "rollout.problems × rollout.samples",
-             (c.rollout.problems, c.rollout.samples), "both must be positive")
-    _require(min(steps, c.ppo.epochs) > 0, "ppo.epochs, minibatches, microbatches",
-             (c.ppo.epochs, c.ppo.minibatches, c.ppo.microbatches), "must be positive")
-    _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps,
-             f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)")
+    _require(
+        min(c.rollout.problems, c.rollout.samples) > 0,
+        "rollout.problems × rollout.samples",
+        (c.rollout.problems, c.rollout.samples),
+        "both must be positive",
+    )
+    _require(
+        min(steps, c.ppo.epochs) > 0,
+        "ppo.epochs, minibatches, microbatches",
+        (c.ppo.epochs, c.ppo.minibatches, c.ppo.microbatches),
+        "must be positive",
+    )
+    _require(
+        c.rows % steps == 0,
+        "ppo.minibatches × ppo.microbatches",
+        steps,
+        f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)",
+    )
     for name in ("prompt_buckets", "row_buckets"):
         buckets = getattr(c.rollout, name)
-        _require(list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0,
-                 f"rollout.{name}", buckets, "must be positive and ascending")
+        _require(
+            list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0,
+            f"rollout.{name}",
+            buckets,
+            "must be positive and ascending",
+        )
     _require(len(c.rollout.prompt_buckets) > 0, "rollout.prompt_buckets", (), "needs an entry")
     _require(0 < c.curriculum.alpha <= 1, "curriculum.alpha", c.curriculum.alpha, "in (0, 1]")
-    _require(c.sampling.temperature > 0, "sampling.temperature", c.sampling.temperature,
-             "training samples must be random: above 0 (eval.temperature may be 0)")
+    _require(
+        c.sampling.temperature > 0,
+        "sampling.temperature",
+        c.sampling.temperature,
+        "training samples must be random: above 0 (eval.temperature may be 0)",
+    )
     for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
         _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
     for name in ("max_new_tokens", "slots", "chunk_tokens"):
-        _require(getattr(c.sampling, name) > 0, f"sampling.{name}", getattr(c.sampling, name),
-                 "must be positive")
-    _require(max(c.eval.k, default=1) <= c.eval.samples, "eval.k", c.eval.k,
-             f"no k may exceed eval.samples = {c.eval.samples}")
-    _require(c.reward.clip is None or c.reward.clip > 0, "reward.clip", c.reward.clip,
-             "must be positive, or null for none")
-    _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator,
-             "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3")
+        _require(
+            getattr(c.sampling, name) > 0,
+            f"sampling.{name}",
+            getattr(c.sampling, name),
+            "must be positive",
+        )
+    _require(
+        max(c.eval.k, default=1) <= c.eval.samples,
+        "eval.k",
+        c.eval.k,
+        f"no k may exceed eval.samples = {c.eval.samples}",
+    )
+    _require(
+        c.reward.clip is None or c.reward.clip > 0,
+        "reward.clip",
+        c.reward.clip,
+        "must be positive, or null for none",
+    )
+    _require(
+        (c.kl.where, c.kl.estimator) != ("loss", "k1"),
+        "kl.estimator",
+        c.kl.estimator,
+        "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3",
+    )
     known = set(CurriculumConfig().statements)
-    _require(set(c.curriculum.statements) <= known, "curriculum.statements",
-             c.curriculum.statements, f"each one of {sorted(known)}")
+    _require(
+        set(c.curriculum.statements) <= known,
+        "curriculum.statements",
+        c.curriculum.statements,
+        f"each one of {sorted(known)}",
+    )
     for name in ("iterations", "seed"):
         _require(getattr(c, name) >= 0, name, getattr(c, name), "must not be negative")
 
@@ -410,10 +450,10 @@ def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:
     """Turns plain data into a ``RunConfig``; ``origin`` is named in errors."""
     try:
         return draccus.decode(RunConfig, data)
-    except draccus.utils.DecodingError as error:
-        raise ConfigError(f"{origin}: {error}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{origin}: {error}") from error
+    except draccus.utils.ParsingError as error:
+        # A record's own check is the cause of what draccus raises.
+        cause = error.__cause__ if isinstance(error.__cause__, ConfigError) else error
+        raise ConfigError(f"{origin}: {cause}") from error
 
 
 def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -450,11 +490,16 @@ def _set(data: dict[str, Any], name: str, text: str) -> None:
     record: Any = RunConfig
     *parents, leaf = name.split(".")
     for i, part in enumerate(name.split(".")):
-        known = {f.name: f.type for f in dataclasses.fields(record)} if (
-            dataclasses.is_dataclass(record)) else None
+        known = (
+            {f.name: f.type for f in dataclasses.fields(record)}
+            if (dataclasses.is_dataclass(record))
+            else None
+        )
         if known is not None and part not in known:
-            raise ConfigError(f"--{name}: there is no field {'.'.join(name.split('.')[:i + 1])!r};"
-                              f" there are {', '.join(known)}")
+            raise ConfigError(
+                f"--{name}: there is no field {'.'.join(name.split('.')[: i + 1])!r};"
+                f" there are {', '.join(known)}"
+            )
         record = known[part] if known is not None else None
     for part in parents:
         data = data.setdefault(part, {})

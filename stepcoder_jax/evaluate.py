@@ -90,9 +90,7 @@ def evaluate(
     kept, left_out = fitting(problems, lambda p: len(builder.prompt(p).tokens) <= longest)
     keys = row_keys(key, 0, len(kept) * config.samples)
     prompts = [builder.prompt(problem) for problem in kept]
-    done = worker.attempt(
-        params, kept, prompts, keys, samples=config.samples, coverage=False
-    )
+    done = worker.attempt(params, kept, prompts, keys, samples=config.samples, coverage=False)
     groups = [
         done.rows[first : first + config.samples]
         for first in range(0, len(done.rows), config.samples)

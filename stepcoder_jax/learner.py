@@ -64,10 +64,10 @@ class Learner:
 class Scores:
     """What the models say of finished rollouts before any update; float32, 0 at position 0."""
 
-    old_logprobs: Float[Array, "B T"]
-    entropy: Float[Array, "B T"]
-    ref_logprobs: Float[Array, "B T"]
-    old_values: Float[Array, "B T"]
+    old_logprobs: Float[Array, "*pieces B T"]
+    entropy: Float[Array, "*pieces B T"]
+    ref_logprobs: Float[Array, "*pieces B T"]
+    old_values: Float[Array, "*pieces B T"]
 
 
 @jax.tree_util.register_dataclass
@@ -233,10 +233,10 @@ def update_critic(
 
 
 @partial(jax.jit, static_argnames=("count",))
-def minibatches(batch: TrainBatch, key: PRNGKeyArray, *, count: int) -> TrainBatch:
-    """The rows in random order, as ``[count, B / count, …]``."""
-    rows = jax.random.permutation(key, batch.tokens.shape[0])
-    return _split(jax.tree.map(lambda x: x[rows], batch), count)
+def minibatches(batch: TrainBatch, key: PRNGKeyArray, *, count: int) -> tuple[TrainBatch, ...]:
+    """The rows in random order, dealt out to ``count`` batches of the same size."""
+    order = jax.random.permutation(key, batch.tokens.shape[0]).reshape(count, -1)
+    return tuple(jax.tree.map(lambda x, rows=rows: x[rows], batch) for rows in order)
 
 
 def _policy_step(
@@ -247,7 +247,7 @@ def _policy_step(
     responses = jnp.sum(batch.is_response, dtype=jnp.float32)
     explores = ppo.entropy_coef != 0.0
 
-    def loss(params: Params, piece: TrainBatch) -> tuple[Array, Any]:
+    def loss(params: Params, piece: TrainBatch) -> tuple[Array, dict[str, Array]]:
         new = policy_logprobs(learner, params, piece.tokens, with_entropy=explores)
         surrogate = policy_loss(
             new.logprobs, piece.old_logprobs, piece.advantages, piece.is_trained, ppo, trained
@@ -255,23 +255,31 @@ def _policy_step(
         total = surrogate.loss
         if kl.where == "loss":
             total += kl_loss(
-                new.logprobs, piece.ref_logprobs, piece.is_response, kl, ppo.log_ratio_limit,
+                new.logprobs,
+                piece.ref_logprobs,
+                piece.is_response,
+                kl,
+                ppo.log_ratio_limit,
                 responses,
             )
         if explores:
             total -= entropy_bonus(new.entropy, piece.is_response, ppo, responses)
-        return total, surrogate
+        return total, vars(surrogate)
 
     grads, stats = _accumulate(loss, state.policy, batch, ppo.microbatches)
     updates, opt = learner.optimizers[0].update(grads, state.policy_opt, state.policy)
-    return optax.apply_updates(state.policy, updates), opt, PolicyStats(
-        policy_loss=jnp.sum(stats.loss),
-        clip_fraction=jnp.sum(stats.clip_fraction),
-        approx_kl=jnp.sum(stats.approx_kl),
-        ratio_mean=jnp.sum(stats.ratio_mean),
-        ratio_max=jnp.max(stats.ratio_max),
-        ratio_min=jnp.min(stats.ratio_min),
-        policy_grad_norm=optax.global_norm(grads),
+    return (
+        optax.apply_updates(state.policy, updates),
+        opt,
+        PolicyStats(
+            policy_loss=jnp.sum(stats["loss"]),
+            clip_fraction=jnp.sum(stats["clip_fraction"]),
+            approx_kl=jnp.sum(stats["approx_kl"]),
+            ratio_mean=jnp.sum(stats["ratio_mean"]),
+            ratio_max=jnp.max(stats["ratio_max"]),
+            ratio_min=jnp.min(stats["ratio_min"]),
+            policy_grad_norm=optax.tree.norm(grads),
+        ),
     )
 
 
@@ -281,28 +289,32 @@ def _critic_step(
     ppo = learner.ppo
     responses = jnp.sum(batch.is_response, dtype=jnp.float32)
 
-    def loss(params: Params, piece: TrainBatch) -> tuple[Array, Any]:
+    def loss(params: Params, piece: TrainBatch) -> tuple[Array, dict[str, Array]]:
         values = state_values(learner, params, piece.tokens)
         error = value_loss(
             values, piece.old_values, piece.returns, piece.is_response, ppo, responses
         )
-        return ppo.value_coef * error.loss, error
+        return ppo.value_coef * error.loss, vars(error)
 
     grads, stats = _accumulate(loss, state.critic, batch, ppo.microbatches)
     updates, opt = learner.optimizers[1].update(grads, state.critic_opt, state.critic)
-    return optax.apply_updates(state.critic, updates), opt, CriticStats(
-        value_loss=jnp.sum(stats.loss),
-        value_clip_fraction=jnp.sum(stats.clip_fraction),
-        critic_grad_norm=optax.global_norm(grads),
+    return (
+        optax.apply_updates(state.critic, updates),
+        opt,
+        CriticStats(
+            value_loss=jnp.sum(stats["loss"]),
+            value_clip_fraction=jnp.sum(stats["clip_fraction"]),
+            critic_grad_norm=optax.tree.norm(grads),
+        ),
     )
 
 
 def _accumulate(
-    loss: Callable[[Params, TrainBatch], tuple[Array, Any]],
+    loss: Callable[[Params, TrainBatch], tuple[Array, dict[str, Array]]],
     params: Params,
     batch: TrainBatch,
     pieces: int,
-) -> tuple[Params, Any]:
+) -> tuple[Params, dict[str, Array]]:
     """Gradients summed over micro-batches, and each one's statistics stacked.
 
     The losses divide by counts over the whole mini-batch, so their sum is the mini-batch's loss.
@@ -312,7 +324,7 @@ def _accumulate(
         grads, stats = gradient(params, batch)
         return grads, jax.tree.map(lambda x: x[None], stats)
 
-    def add(total: Params, piece: TrainBatch) -> tuple[Params, Any]:
+    def add(total: Params, piece: TrainBatch) -> tuple[Params, dict[str, Array]]:
         grads, stats = gradient(params, piece)
         return jax.tree.map(jnp.add, total, grads), stats
 

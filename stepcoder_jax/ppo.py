@@ -103,9 +103,7 @@ class PPOPhase:
         store.wait()
         return progress
 
-    def iterate(
-        self, progress: Progress, order: ProblemOrder
-    ) -> tuple[Progress, dict[str, Any]]:
+    def iterate(self, progress: Progress, order: ProblemOrder) -> tuple[Progress, dict[str, Any]]:
         """One iteration: sample, execute, score, update, move the curriculum."""
         number = progress.iteration
         indices = order.take(number * self.config.rollout.problems, self.config.rollout.problems)
@@ -218,9 +216,8 @@ class PPOPhase:
         every: list[Any] = []
         for epoch in range(ppo.epochs):
             key = jax.random.fold_in(jax.random.fold_in(self.key, 1), number * ppo.epochs + epoch)
-            pieces = minibatches(batch, key, count=ppo.minibatches)
-            for i in range(ppo.minibatches):
-                piece = shard_rows(jax.tree.map(lambda x, i=i: x[i], pieces), self.mesh)
+            for piece in minibatches(batch, key, count=ppo.minibatches):
+                piece = shard_rows(piece, self.mesh)
                 if number < self.config.critic.warmup_iterations:
                     state, critic_stats = update_critic(state, piece, learner=self.learner)
                     every.append(asdict(critic_stats))

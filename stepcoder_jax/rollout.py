@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Key, PRNGKeyArray
 from stepcoder_executor import ExecutorClient, Limits, Request, Result, Verdict
 
 from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
@@ -80,7 +80,7 @@ class Worker:
         params: Params,
         problems: Sequence[Problem],
         prompts: Sequence[Prompt],
-        keys: PRNGKeyArray,
+        keys: Key[Array, " B"],
         *,
         samples: int,
         coverage: bool,
@@ -146,7 +146,7 @@ def executor_limits(settings: ExecutorSettings) -> Limits:
     )
 
 
-def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> PRNGKeyArray:
+def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> Key[Array, " B"]:
     """Keys of rows ``first`` … ``first + count - 1`` of a run: each row has its own, for ever."""
     return jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(jnp.arange(first, first + count))
 

@@ -105,6 +105,8 @@ class RolloutBatch:
 class TrainBatch:
     """What one optimizer step consumes; every field has one row a rollout, float32 or bool.
 
+    Micro-batches stacked along a leading axis are a ``TrainBatch`` too.
+
     Attributes:
       is_response: where values are trained.
       is_trained: where the policy loss applies: response tokens that FGO left in.
@@ -115,14 +117,14 @@ class TrainBatch:
       returns: GAE advantages before whitening, plus ``old_values``.
     """
 
-    tokens: Int[Array, "B T"]
-    is_response: Bool[Array, "B T"]
-    is_trained: Bool[Array, "B T"]
-    old_logprobs: Float[Array, "B T"]
-    ref_logprobs: Float[Array, "B T"]
-    old_values: Float[Array, "B T"]
-    advantages: Float[Array, "B T"]
-    returns: Float[Array, "B T"]
+    tokens: Int[Array, "*pieces B T"]
+    is_response: Bool[Array, "*pieces B T"]
+    is_trained: Bool[Array, "*pieces B T"]
+    old_logprobs: Float[Array, "*pieces B T"]
+    ref_logprobs: Float[Array, "*pieces B T"]
+    old_values: Float[Array, "*pieces B T"]
+    advantages: Float[Array, "*pieces B T"]
+    returns: Float[Array, "*pieces B T"]
 
 
 @jax.tree_util.register_dataclass

@@ -16,9 +16,7 @@ class Verified:
     dropped: dict[str, str]
 
 
-def verify(
-    problems: Sequence[Problem], client: ExecutorClient, limits: Limits
-) -> Verified:
+def verify(problems: Sequence[Problem], client: ExecutorClient, limits: Limits) -> Verified:
     """Runs every canonical solution; a problem without one is kept, there is nothing to check.
 
     Raises:

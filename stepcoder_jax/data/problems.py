@@ -71,11 +71,21 @@ def parse_problem(row: Any, where: str) -> Problem:
     for name in ("id", "question", "starter_code", "source"):
         _require(isinstance(row[name], str), where, name, row[name], "a string")
     _require(bool(row["id"]), where, "id", row["id"], "not empty")
-    _require(row["difficulty"] in DIFFICULTIES, where, "difficulty", row["difficulty"],
-             f"one of {DIFFICULTIES}")
+    _require(
+        row["difficulty"] in DIFFICULTIES,
+        where,
+        "difficulty",
+        row["difficulty"],
+        f"one of {DIFFICULTIES}",
+    )
     solution = row["canonical_solution"]
-    _require(solution is None or isinstance(solution, str), where, "canonical_solution", solution,
-             "a string or null")
+    _require(
+        solution is None or isinstance(solution, str),
+        where,
+        "canonical_solution",
+        solution,
+        "a string or null",
+    )
     try:
         tests = parse_tests(row["tests"])
     except ProtocolError as error:

@@ -1,34 +1,20 @@
 """Problems to token ids: the prompt, the curriculum's prefix in it, and supervised examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from stepcoder_executor import AssertionTests, IoTests
 
 from stepcoder_jax.config import ConfigError, PromptConfig
+from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.types import Problem, Prompt
-
-
-class Tokenizer(Protocol):
-    """What is asked of a tokenizer: the part of transformers' fast tokenizers that is used."""
-
-    eos_token_id: int | None
-    chat_template: Any
-
-    def __call__(
-        self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool = ...
-    ) -> Mapping[str, Any]: ...
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
-    ) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A supervised example: ids of prompt and answer, of which the last ``answer_tokens`` are the
-    answer with its end token."""
+    answer with its end token.
+    """
 
     tokens: tuple[int, ...]
     answer_tokens: int

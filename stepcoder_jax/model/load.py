@@ -12,7 +12,12 @@ from typing import Any
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Params
-from stepcoder_jax.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_gguf
+from stepcoder_jax.model.tokenizer import (
+    Tokenizer,
+    load_tokenizer,
+    save_tokenizer,
+    tokenizer_from_gguf,
+)
 from stepcoder_jax.model.weights import (
     ModelLoadError,
     params_from_tensors,
@@ -70,7 +75,7 @@ def save_model(path: str | Path, config: ModelConfig, params: Params, tokenizer:
     ids = {role: getattr(tokenizer, role) for role in roles}
     (folder / CONFIG_FILE).write_text(json.dumps(config.to_hf() | ids, indent=2) + "\n")
     write_safetensors(folder, config, params)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
 
 
 def _load_folder(folder: Path) -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{folder}: holds no tokenizer that can be read: {error}") from error
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and the chat template if there is one."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    # transformers 5 writes a name of the class that transformers 4 and vLLM do not know.
+    config = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, Key
 
 from stepcoder_jax.model.cache import KVCache, init_cache
 from stepcoder_jax.model.decoder import Decoder, unembed
@@ -54,7 +54,7 @@ class DecodeState:
     position: Int[Array, " B"]
     logits: Float[Array, "B V"]
     is_done: Bool[Array, " B"]
-    keys: PRNGKeyArray
+    keys: Key[Array, " B"]
     cache: KVCache
 
 
@@ -63,7 +63,7 @@ def prefill(
     params: Params,
     prompts: Int[Array, "G P"],
     lengths: Int[Array, " G"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " B"],
     is_done: Bool[Array, " B"],
     *,
     decoder: Decoder,

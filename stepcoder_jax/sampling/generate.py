@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key
 
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.program import TokenBytes, find_stop
@@ -21,32 +22,34 @@ class Sampler:
     Attributes:
       prompt_buckets: allowed prompt widths, ascending; a call uses the smallest that fits, so that
         at most this many programs are compiled.
+      slots: rows decoded together.
       chunk_tokens: decode steps between two looks of the host.
       stop: strings that end a response.
+      place: puts input arrays where the parameters are (the mesh).
     """
 
     decoder: Decoder
     settings: DecodeSettings
     token_bytes: TokenBytes
     prompt_buckets: tuple[int, ...]
+    slots: int
     chunk_tokens: int
     stop: tuple[str, ...]
+    place: Callable[[Any], Any]
 
     def generate(
         self,
         params: Params,
         prompts: Sequence[Prompt],
-        keys: PRNGKeyArray,
+        keys: Key[Array, " B"],
         *,
         samples: int,
-        place: Callable[[object], object] = lambda x: x,
     ) -> Iterator[tuple[int, Sample]]:
         """Samples every prompt ``samples`` times and yields rows in the order they finish.
 
         Args:
           prompts: none longer than the last bucket.
           keys: one a row; row ``i * samples + j`` is the j-th sample of prompt i.
-          place: puts input arrays where the parameters are (a mesh).
 
         Yields:
           (row, sample). Tokens behind a stop string are cut off.
@@ -54,11 +57,31 @@ class Sampler:
         Raises:
           ValueError: a prompt does not fit the longest bucket.
         """
+        group = max(1, self.slots // samples)
+        for first in range(0, len(prompts), group):
+            chosen = list(prompts[first : first + group])
+            rows = jnp.arange(first * samples, (first + group) * samples)
+            # A short last group is filled up with rows that never open: one compiled shape.
+            filled = chosen + [chosen[-1]] * (min(group, len(prompts)) - len(chosen))
+            row_keys = keys[jnp.minimum(rows[: len(filled) * samples], len(keys) - 1)]
+            for row, sample in self._decode(params, filled, row_keys, len(chosen), samples):
+                yield first * samples + row, sample
+
+    def _decode(
+        self,
+        params: Params,
+        prompts: Sequence[Prompt],
+        keys: Key[Array, " B"],
+        wanted: int,
+        samples: int,
+    ) -> Iterator[tuple[int, Sample]]:
+        """One group of rows from prefill to the end; only the first ``wanted`` prompts open."""
+        open_rows = np.arange(len(prompts) * samples) < wanted * samples
         tokens, lengths = self._pad(prompts)
-        open_rows = np.ones(len(prompts) * samples, dtype=bool)
         state = prefill(
             params,
-            *place((tokens, lengths, keys, jnp.asarray(~open_rows))),
+            *self.place((tokens, lengths)),
+            *self.place((keys, jnp.asarray(~open_rows))),
             decoder=self.decoder,
             settings=self.settings,
             samples=samples,
@@ -67,7 +90,7 @@ class Sampler:
             state = decode_chunk(
                 params,
                 state,
-                place(jnp.asarray(~open_rows)),
+                self.place(jnp.asarray(~open_rows)),
                 decoder=self.decoder,
                 settings=self.settings,
                 steps=self.chunk_tokens,
@@ -90,9 +113,7 @@ class Sampler:
         lengths = np.array([len(p.tokens) for p in prompts], dtype=np.int32)
         return jnp.asarray(tokens), jnp.asarray(lengths)
 
-    def _finished(
-        self, state: DecodeState, open_rows: np.ndarray
-    ) -> Iterator[tuple[int, Sample]]:
+    def _finished(self, state: DecodeState, open_rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
         """Rows that ended in the last chunk, by themselves or by a stop string."""
         tokens, logprobs, written, is_done = jax.device_get(
             (state.tokens, state.logprobs, state.written, state.is_done)
@@ -104,10 +125,13 @@ class Sampler:
                 continue
             ended = kept is None and bool(ids) and ids[-1] == self.settings.end_token
             ids = ids[:kept]
-            yield int(row), Sample(
-                tokens=tuple(ids),
-                logprobs=tuple(logprobs[row, : len(ids)].tolist()),
-                stopped="stop_string" if kept else "end_token" if ended else "budget",
+            yield (
+                int(row),
+                Sample(
+                    tokens=tuple(ids),
+                    logprobs=tuple(logprobs[row, : len(ids)].tolist()),
+                    stopped="stop_string" if kept else "end_token" if ended else "budget",
+                ),
             )
 
     def _stop_length(self, ids: list[int]) -> int | None:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Bool, Float, Int, Key, UInt32
 
 
 def nucleus(probabilities: Float[Array, "B V"], top_p: float) -> Bool[Array, "B V"]:
@@ -34,7 +34,7 @@ def nucleus(probabilities: Float[Array, "B V"], top_p: float) -> Bool[Array, "B 
 
 def draw(
     logits: Float[Array, "B V"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " B"],
     temperature: float,
     top_p: float,
 ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:

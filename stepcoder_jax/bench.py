@@ -1,0 +1,179 @@
+"""``stepcoder bench``: sampling, the update, and a whole iteration on made-up weights and data."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepcoder_jax.config import ConfigError, KLConfig, OptimizerConfig, PPOConfig
+from stepcoder_jax.learner import Learner, init_state, make_train_batch, score, update
+from stepcoder_jax.model.config import SHAPES
+from stepcoder_jax.model.critic import Critic
+from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.init import critic_from_policy, init_policy
+from stepcoder_jax.sampling.decode import DecodeSettings, decode_chunk, prefill
+from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
+
+PROMPT, RESPONSE = 128, 128
+TEMPERATURE, TOP_P = 0.8, 0.9
+# Rows sampled together and rows of an update, by shape: small models take more rows at a time.
+ROLLOUT_ROWS = {"smollm2-135m": 16}
+DEFAULT_ROLLOUT_ROWS, UPDATE_ROWS = 64, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A model with made-up weights and the pieces under measurement."""
+
+    decoder: Decoder
+    learner: Learner
+    rows: int
+    seed: int = 0
+
+    def tokens(self) -> np.ndarray:
+        """Made-up rows of prompt and response."""
+        rng = np.random.default_rng(self.seed)
+        vocab = self.decoder.config.vocab_size
+        shape = (self.rows, PROMPT + RESPONSE)
+        return rng.integers(4 % vocab, vocab, shape).astype(np.int32)
+
+    def sample(self, params: Any) -> jax.Array:
+        """Every row to its full length: no token ends a row."""
+        settings = DecodeSettings(
+            temperature=TEMPERATURE, top_p=TOP_P, end_token=-1, pad_token=0, max_new_tokens=RESPONSE
+        )
+        keys = jax.random.split(jax.random.key(self.seed), self.rows)
+        opened = np.zeros(self.rows, bool)
+        state = prefill(
+            params,
+            self.tokens()[:, :PROMPT],
+            np.full(self.rows, PROMPT, np.int32),
+            keys,
+            opened,
+            decoder=self.decoder,
+            settings=settings,
+            samples=1,
+        )
+        state = decode_chunk(
+            params, state, opened, decoder=self.decoder, settings=settings, steps=RESPONSE
+        )
+        return state.tokens
+
+    def rollouts(self) -> RolloutBatch:
+        """Made-up scored rollouts."""
+        rng = np.random.default_rng(self.seed + 1)
+        is_response = np.broadcast_to(np.arange(PROMPT + RESPONSE) >= PROMPT, self.tokens().shape)
+        return RolloutBatch(
+            tokens=jnp.asarray(self.tokens()),
+            is_response=jnp.asarray(is_response),
+            is_executed=jnp.asarray(is_response & (rng.random(is_response.shape) < 0.8)),
+            scores=jnp.asarray(rng.choice([1.0, -0.3, -0.6, -1.0], self.rows), jnp.float32),
+            sampler_logprobs=jnp.zeros(is_response.shape, jnp.float32),
+        )
+
+    def train_batch(self, state: TrainState) -> TrainBatch:
+        """Scores by three models, advantages."""
+        rollouts = self.rollouts()
+        scores = score(
+            state.policy,
+            state.policy,
+            state.critic,
+            rollouts.tokens,
+            learner=self.learner,
+            pieces=self.learner.ppo.microbatches,
+        )
+        return make_train_batch(rollouts, scores, learner=self.learner)[0]
+
+
+def run_bench(what: str, *, shape: str, runs: int, dtype: str, microbatches: int) -> dict[str, Any]:
+    """Measures one piece of work.
+
+    Args:
+      what: ``rollout``: prefill and decode 128 + 128 tokens; ``update``: one optimizer step of
+        policy and critic on 16 rows of 256; ``iteration``: sample 16 rows, score, update.
+      runs: timed runs, after one that compiles.
+
+    Returns:
+      Median, least and greatest tokens a second (of the response for ``rollout``, of whole rows
+      otherwise), the runs' seconds, the compile time, and the peak resident memory.
+
+    Raises:
+      ConfigError: an unknown shape.
+    """
+    if shape not in SHAPES:
+        raise ConfigError(f"--shape {shape}: one of {', '.join(SHAPES)}")
+    rows = ROLLOUT_ROWS.get(shape, DEFAULT_ROLLOUT_ROWS) if what == "rollout" else UPDATE_ROWS
+    bench = _make(shape, rows, dtype, microbatches)
+    seconds = _time(_work(bench, what), runs)
+    tokens = rows * (RESPONSE if what == "rollout" else PROMPT + RESPONSE)
+    rates = sorted(tokens / s for s in seconds[1:])
+    return {
+        "what": what,
+        "shape": shape,
+        "dtype": dtype,
+        "device": jax.devices()[0].device_kind,
+        "rows": rows,
+        "tokens_per_s": round(float(np.median(rates)), 2),
+        "tokens_per_s_min": round(rates[0], 2),
+        "tokens_per_s_max": round(rates[-1], 2),
+        "seconds": [round(s, 4) for s in seconds[1:]],
+        "first_call_s": round(seconds[0], 2),
+        "peak_rss_bytes": _peak_rss_bytes(),
+    }
+
+
+def _make(shape: str, rows: int, dtype: str, microbatches: int) -> Bench:
+    config = SHAPES[shape]
+    decoder = Decoder(config=config, dtype=dtype)
+    learner = Learner(
+        policy=decoder,
+        critic=Critic(config=config, dtype=dtype),
+        ppo=PPOConfig(microbatches=microbatches),
+        kl=KLConfig(),
+        policy_optimizer=OptimizerConfig(learning_rate=1e-6, weight_decay=0.01),
+        critic_optimizer=OptimizerConfig(learning_rate=1e-6, weight_decay=0.01),
+        temperature=TEMPERATURE,
+        logprob_chunk_tokens=512,
+        total_steps=1000,
+    )
+    return Bench(decoder=decoder, learner=learner, rows=rows)
+
+
+def _work(bench: Bench, what: str) -> Callable[[], Any]:
+    policy = init_policy(jax.random.key(0), bench.decoder.config)
+    if what == "rollout":
+        return lambda: bench.sample(policy)
+    critic = critic_from_policy(policy, bench.decoder.config)
+    state = init_state(bench.learner, policy, critic)
+    batch = None if what == "iteration" else bench.train_batch(state)
+
+    def step() -> Any:
+        nonlocal state
+        if what == "iteration":
+            jax.block_until_ready(bench.sample(state.policy))
+        state, *stats = update(
+            state, bench.train_batch(state) if batch is None else batch, learner=bench.learner
+        )
+        return state.step, stats
+
+    return step
+
+
+def _time(work: Callable[[], Any], runs: int) -> list[float]:
+    seconds = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        jax.block_until_ready(work())
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

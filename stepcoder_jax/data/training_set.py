@@ -1,0 +1,73 @@
+"""Training problems with their curricula, and the prompt of every stage made ahead of time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stepcoder_jax.config import RunConfig
+from stepcoder_jax.curriculum import ProblemCurriculum, plan_stages
+from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.types import Problem, Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Problems that PPO trains on.
+
+    Attributes:
+      problems: those that fit.
+      curricula: of each problem.
+      prompts: of each problem, by stage.
+      left_out: why and which: reason -> ids of problems that were given but do not fit.
+    """
+
+    problems: tuple[Problem, ...]
+    curricula: tuple[ProblemCurriculum, ...]
+    prompts: tuple[tuple[Prompt, ...], ...]
+    left_out: dict[str, tuple[str, ...]]
+
+
+def make_training_set(
+    problems: Sequence[Problem], builder: PromptBuilder, config: RunConfig
+) -> TrainingSet:
+    """Plans every problem's curriculum and leaves out what does not fit the static shapes."""
+    longest = config.rollout.prompt_buckets[-1]
+    kept: list[tuple[Problem, ProblemCurriculum, tuple[Prompt, ...]]] = []
+    left_out: dict[str, tuple[str, ...]] = {}
+    for problem in problems:
+        plan = plan_stages(problem.id, problem.canonical_solution, config.curriculum)
+        prompts = tuple(builder.prompt(problem, len(prefix)) for prefix in plan.prefixes)
+        reason = _misfit(problem, prompts, builder, longest, config.sampling.max_new_tokens)
+        if reason is None:
+            kept.append((problem, plan, prompts))
+        else:
+            left_out[reason] = (*left_out.get(reason, ()), problem.id)
+    return TrainingSet(
+        problems=tuple(problem for problem, _, _ in kept),
+        curricula=tuple(plan for _, plan, _ in kept),
+        prompts=tuple(prompts for _, _, prompts in kept),
+        left_out=left_out,
+    )
+
+
+def fitting(
+    problems: Sequence[Problem], fits: Callable[[Problem], bool]
+) -> tuple[list[Problem], list[str]]:
+    """Problems that fit, and the ids of those that do not."""
+    kept = [problem for problem in problems if fits(problem)]
+    ids = {problem.id for problem in kept}
+    return kept, [problem.id for problem in problems if problem.id not in ids]
+
+
+def _misfit(
+    problem: Problem,
+    prompts: Sequence[Prompt],
+    builder: PromptBuilder,
+    longest_prompt: int,
+    longest_response: int,
+) -> str | None:
+    if max(len(prompt.tokens) for prompt in prompts) > longest_prompt:
+        return f"prompt longer than {longest_prompt} tokens (rollout.prompt_buckets)"
+    if problem.canonical_solution is not None:
+        if builder.example(problem).answer_tokens > longest_response:
+            return f"solution longer than {longest_response} tokens (sampling.max_new_tokens)"
+    return None

@@ -1,0 +1,123 @@
+"""Problem files and MBPP's are read strictly, and what is wrong is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from stepcoder_executor import AssertionTests, IoTests
+
+from stepcoder_jax.data.mbpp import read_mbpp
+from stepcoder_jax.data.problems import ProblemError, read_problem_file, write_problem_file
+from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.data.stats import problem_stats
+
+ROW = {
+    "id": "a/1",
+    "question": "Add one.",
+    "difficulty": "introductory",
+    "starter_code": "def f(n):",
+    "canonical_solution": "def f(n):\r\n    return n + 1\r\n",
+    "tests": {"fn_name": "f", "inputs": [[1]], "outputs": [2]},
+    "source": "mine",
+}
+MBPP_ROW = {
+    "task_id": 601,
+    "text": "Write a function to double a number.",
+    "code": "def double(n):\r\n\treturn 2 * n",
+    "test_list": ["assert double(2) == 4"],
+    "test_setup_code": "",
+}
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    other = ROW | {
+        "id": "ü",
+        "canonical_solution": None,
+        "tests": {"assertions": ["assert f(1) == 2"], "setup": ""},
+    }
+    problems = read_problem_file(write(tmp_path / "in.jsonl", ROW, "", other))
+    assert problems[0].canonical_solution == "def f(n):\n    return n + 1"
+    assert isinstance(problems[0].tests, IoTests) and isinstance(problems[1].tests, AssertionTests)
+    write_problem_file(tmp_path / "out.jsonl", problems)
+    assert read_problem_file(tmp_path / "out.jsonl") == problems
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("{not json", ["line 1", "not JSON"]),
+        ([1], ["line 1", "list"]),
+        (ROW | {"difficulty": "hard"}, ["difficulty", "hard", "competition"]),
+        (ROW | {"question": 3}, ["question", "3"]),
+        (ROW | {"id": ""}, ["id"]),
+        (ROW | {"extra": 1}, ["extra"]),
+        ({k: v for k, v in ROW.items() if k != "source"}, ["source"]),
+        (ROW | {"canonical_solution": ["x"]}, ["canonical_solution"]),
+        (ROW | {"tests": {"fn_name": "f", "inputs": [[1]]}}, ["tests", "outputs"]),
+        (ROW | {"tests": "none"}, ["tests"]),
+    ],
+)
+def test_a_row_that_is_no_problem_is_refused_by_line_field_and_value(
+    tmp_path: Path, row: object, named: list[str]
+) -> None:
+    with pytest.raises(ProblemError) as error:
+        read_problem_file(write(tmp_path / "in.jsonl", row))
+    for part in named:
+        assert part in str(error.value)
+
+
+def test_an_id_that_comes_twice_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="'a/1' comes twice"):
+        read_problem_file(write(tmp_path / "twice.jsonl", ROW, ROW))
+    with pytest.raises(ProblemError, match="holds no problem"):
+        read_problem_file(write(tmp_path / "empty.jsonl"))
+    with pytest.raises(ProblemError, match="nowhere.jsonl does not exist"):
+        load_problems(str(tmp_path / "nowhere.jsonl"))
+
+
+def test_mbpp_splits_by_task_id_and_tidies_its_code(tmp_path: Path) -> None:
+    rows = [MBPP_ROW | {"task_id": task} for task in (1, 10, 11, 510, 511, 600, 601, 974)]
+    write(tmp_path / "mbpp.jsonl", *rows)
+    ids = {s: [p.id for p in read_mbpp(s, tmp_path)] for s in ("prompt", "validation", "train")}
+    assert ids == {
+        "prompt": ["mbpp/1", "mbpp/10"],
+        "validation": ["mbpp/511", "mbpp/600"],
+        "train": ["mbpp/601", "mbpp/974"],
+    }
+    both = load_problems("mbpp:train+prompt", manual_dir=tmp_path)
+    assert [p.id for p in both] == ["mbpp/601", "mbpp/974", "mbpp/1", "mbpp/10"]
+    assert both[0].canonical_solution == "def double(n):\n\treturn 2 * n"
+
+
+def test_mbpp_says_which_file_to_put_where(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match=r"data.manual_dir.*mbpp.jsonl"):
+        read_mbpp("train", None)
+    with pytest.raises(ProblemError, match="train.jsonl"):
+        read_mbpp("train", tmp_path)
+    with pytest.raises(ProblemError, match="'dev'"):
+        read_mbpp("dev", tmp_path)
+    write(tmp_path / "train.jsonl", {k: v for k, v in MBPP_ROW.items() if k != "code"})
+    with pytest.raises(ProblemError, match=r"line 1.*code"):
+        read_mbpp("train", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["builtin:nope", "imagenet:train"])
+def test_a_name_that_is_no_problem_set_is_refused(name: str) -> None:
+    with pytest.raises(ProblemError, match=name.partition(":")[2 if "builtin" in name else 0]):
+        load_problems(name)
+
+
+def test_stats_count_what_is_there(tmp_path: Path) -> None:
+    broken = ROW | {"id": "b", "canonical_solution": "def f(:", "difficulty": "interview"}
+    loop = ROW | {"id": "c", "canonical_solution": "for i in []:\n    pass"}
+    found = problem_stats(read_problem_file(write(tmp_path / "in.jsonl", ROW, broken, loop)))
+    assert found["problems"] == 3
+    assert found["difficulty"] == {"introductory": 2, "interview": 1}
+    assert found["unparsable_solutions"] == 1
+    assert found["conditional_statements"] == {"0": 1, "1": 1}

@@ -1,0 +1,96 @@
+"""Prompts: exact texts, prefixes on token boundaries, supervised examples."""
+
+import pytest
+from stepcoder_executor import AssertionTests, IoTests
+
+from stepcoder_jax.config import ConfigError, CurriculumConfig, PromptConfig, RunConfig
+from stepcoder_jax.config import override as override_config
+from stepcoder_jax.curriculum import plan_stages
+from stepcoder_jax.data.builtin import builtin_problems
+from stepcoder_jax.data.prompts import PromptBuilder, requirement
+from stepcoder_jax.data.training_set import make_training_set
+from stepcoder_jax.model.token_bytes import token_bytes
+from stepcoder_jax.model.tokenizer import train_tokenizer
+from stepcoder_jax.types import Problem
+
+PROBLEMS = builtin_problems("train", count=90)
+TOKENIZER = train_tokenizer(
+    [p.question + "\n" + (p.canonical_solution or "") for p in PROBLEMS], 400
+)
+BYTES = token_bytes(TOKENIZER)
+PLAIN = PromptBuilder(tokenizer=TOKENIZER, config=PromptConfig())
+
+
+def problem(**changes: object) -> Problem:
+    fields = {
+        "id": "p",
+        "question": " Add one. ",
+        "difficulty": "introductory",
+        "starter_code": "",
+        "canonical_solution": "def f(n):\n    return n + 1",
+        "tests": IoTests(fn_name="f", inputs=([1],), outputs=(2,)),
+        "source": "mine",
+    }
+    return Problem(**{**fields, **changes})
+
+
+def test_the_requirement_says_how_the_answer_is_called() -> None:
+    assert requirement(problem(), 3) == "Add one.\nWrite the function `f`."
+    assert requirement(problem(starter_code="def f(n):\n"), 3) == "Add one.\ndef f(n):"
+    stdin = IoTests(fn_name=None, inputs=("1\n",), outputs=("2\n",))
+    expected = "Add one.\nRead standard input and write standard output."
+    assert requirement(problem(tests=stdin), 3) == expected
+    asserts = AssertionTests(assertions=("assert f(1) == 2", "assert f(2) == 3"), setup="")
+    text = requirement(problem(tests=asserts), 1)
+    assert text == "Add one.\nYour code should pass these tests:\nassert f(1) == 2"
+
+
+def test_a_plain_prompt_and_its_example_are_the_text_one_expects() -> None:
+    prompt, example = PLAIN.prompt(problem()), PLAIN.example(problem())
+    head = "Add one.\nWrite the function `f`.\nAnswer:\n"
+    assert BYTES.text(prompt.tokens) == head and prompt.prefix == ()
+    assert BYTES.text(example.tokens) == head + "def f(n):\n    return n + 1"
+    assert example.tokens[-1] == TOKENIZER.eos_token_id
+    assert example.tokens[: -example.answer_tokens] == prompt.tokens
+
+
+def test_a_prefix_ends_where_the_solutions_own_tokens_do() -> None:
+    config = CurriculumConfig()
+    for p in PROBLEMS:
+        answer = PLAIN.example(p).tokens[-PLAIN.example(p).answer_tokens :]
+        for prefix in plan_stages(p.id, p.canonical_solution, config).prefixes:
+            prompt = PLAIN.prompt(p, len(prefix))
+            assert answer[: prompt.prefix_tokens] == prompt.prefix
+            text = BYTES.text(prompt.prefix)
+            # At most the line break (with indentation in one token) is left to the response.
+            assert prefix.startswith(text) and prefix[len(text) :].strip() == ""
+
+
+def test_chat_needs_a_template_and_puts_the_answer_in_the_assistants_turn() -> None:
+    with pytest.raises(ConfigError, match=r"prompt.format.*chat template"):
+        PromptBuilder(tokenizer=TOKENIZER, config=PromptConfig(format="chat"))
+    tokenizer = train_tokenizer(["user assistant"], 300)
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    builder = PromptBuilder(
+        tokenizer=tokenizer,
+        config=PromptConfig(format="chat", answer_start="```python\n", answer_end="\n```"),
+    )
+    text = token_bytes(tokenizer).text
+    head = "[user]Add one.\nWrite the function `f`.[assistant]```python\n"
+    assert text(builder.prompt(problem()).tokens) == head
+    assert text(builder.example(problem()).tokens) == head + "def f(n):\n    return n + 1\n```"
+
+
+def test_what_does_not_fit_the_static_shapes_is_left_out_and_counted() -> None:
+    config = override_config(
+        RunConfig(), ["--rollout.prompt_buckets=[120]", "--sampling.max_new_tokens=60"]
+    )
+    data = make_training_set(PROBLEMS, PLAIN, config)
+    left_out = [i for ids in data.left_out.values() for i in ids]
+    assert len(data.problems) + len(left_out) == len(PROBLEMS) and left_out and data.problems
+    assert max(len(p.tokens) for prompts in data.prompts for p in prompts) <= 120
+    assert max(PLAIN.example(p).answer_tokens for p in data.problems) <= 60
+    assert [len(p) for p in data.prompts] == [len(c.prefixes) for c in data.curricula]

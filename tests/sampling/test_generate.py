@@ -1,0 +1,124 @@
+"""Generation: rows are right, end when they should, and do not depend on their neighbours."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stepcoder_jax.logprobs import token_logprobs
+from stepcoder_jax.model.config import SHAPES
+from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.init import init_policy
+from stepcoder_jax.program import TokenBytes
+from stepcoder_jax.sampling import decode
+from stepcoder_jax.sampling.decode import DecodeSettings
+from stepcoder_jax.sampling.generate import Sampler
+from stepcoder_jax.types import Prompt, Sample
+
+END, PAD = 1, 0
+DECODER = Decoder(config=SHAPES["tiny-test"])
+# Larger than the usual initialisation, so that logits differ and rows end at different places.
+PARAMS = jax.tree.map(lambda x: x * 6, init_policy(jax.random.key(0), DECODER.config))
+SETTINGS = DecodeSettings(
+    temperature=0.9, top_p=0.95, end_token=END, pad_token=PAD, max_new_tokens=14
+)
+SAMPLER = Sampler(
+    decoder=DECODER,
+    settings=SETTINGS,
+    token_bytes=TokenBytes(table=(b"", b"", *(bytes([97 + i]) for i in range(11)))),
+    prompt_buckets=(4, 8),
+    slots=6,
+    chunk_tokens=5,
+    stop=(),
+    place=lambda tree: tree,
+)
+PROMPTS = [
+    Prompt(tokens=tokens, prefix_tokens=0) for tokens in [(2, 3, 4), (5,), (6, 7, 8, 9, 10, 2, 3)]
+]
+
+
+def run(sampler: Sampler, prompts: list[Prompt], samples: int, seed: int = 3) -> list[Sample]:
+    keys = jax.random.split(jax.random.key(seed), len(prompts) * samples)
+    rows = dict(sampler.generate(PARAMS, prompts, keys, samples=samples))
+    assert sorted(rows) == list(range(len(prompts) * samples))
+    return [rows[i] for i in sorted(rows)]
+
+
+def test_logprobs_are_those_of_the_full_forward_pass() -> None:
+    for row, sample in enumerate(run(SAMPLER, PROMPTS, samples=2)):
+        prompt = PROMPTS[row // 2].tokens
+        tokens = jnp.array([[*prompt, *sample.tokens]])
+        hidden, _ = DECODER.apply({"params": PARAMS}, tokens, jnp.arange(tokens.shape[1])[None])
+        scored = token_logprobs(
+            hidden, lambda h: unembed(PARAMS, h), tokens, SETTINGS.temperature, 64, False
+        )
+        np.testing.assert_allclose(sample.logprobs, scored.logprobs[0, len(prompt) :], atol=1e-4)
+
+
+def test_a_row_depends_on_its_own_key_and_prompt_only() -> None:
+    keys = jax.random.split(jax.random.key(3), 6)
+    together = run(SAMPLER, PROMPTS, samples=2)
+    for row in range(6):
+        alone = dict(SAMPLER.generate(PARAMS, [PROMPTS[row // 2]], keys[row : row + 1], samples=1))[
+            0
+        ]
+        assert alone.tokens == together[row].tokens
+        np.testing.assert_allclose(alone.logprobs, together[row].logprobs, atol=1e-5)
+
+
+def test_rows_beyond_the_slots_are_sampled_in_groups_without_a_change() -> None:
+    wide = run(replace(SAMPLER, slots=64), PROMPTS * 3, samples=2)
+    narrow = run(replace(SAMPLER, slots=4), PROMPTS * 3, samples=2)
+    assert [s.tokens for s in wide] == [s.tokens for s in narrow]
+
+
+def test_a_row_ends_at_its_end_token_or_at_its_budget() -> None:
+    samples = run(SAMPLER, PROMPTS * 4, samples=3)
+    assert {s.stopped for s in samples} == {"end_token", "budget"}
+    for sample in samples:
+        ended = sample.stopped == "end_token"
+        assert (sample.tokens[-1] == END) == ended
+        assert END not in sample.tokens[:-1]
+        assert ended or len(sample.tokens) == SETTINGS.max_new_tokens
+        assert len(sample.logprobs) == len(sample.tokens)
+
+
+def test_a_stop_string_cuts_the_row_behind_its_last_token() -> None:
+    free = run(SAMPLER, PROMPTS * 4, samples=3)
+    texts = [SAMPLER.token_bytes.text(s.tokens) for s in free]
+    stop = max((t[i : i + 2] for t in texts for i in range(len(t) - 1)), key="".join(texts).count)
+    for before, after in zip(
+        free, run(replace(SAMPLER, stop=(stop,)), PROMPTS * 4, samples=3), strict=True
+    ):
+        text = SAMPLER.token_bytes.text(before.tokens)
+        if stop in text:
+            assert after.stopped == "stop_string"
+            assert SAMPLER.token_bytes.text(after.tokens) == text[: text.index(stop) + len(stop)]
+        else:
+            assert after == before
+
+
+def test_greedy_rows_of_one_prompt_are_the_argmax_of_the_full_pass() -> None:
+    greedy = replace(SAMPLER, settings=replace(SETTINGS, temperature=0.0))
+    for row, sample in enumerate(run(greedy, PROMPTS, samples=1)):
+        tokens = list(PROMPTS[row].tokens)
+        for token in sample.tokens:
+            hidden, _ = DECODER.apply(
+                {"params": PARAMS}, jnp.array([tokens]), jnp.arange(len(tokens))[None]
+            )
+            assert token == int(jnp.argmax(unembed(PARAMS, hidden[0, -1])))
+            tokens.append(token)
+
+
+def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
+    run(SAMPLER, PROMPTS, samples=2)
+    before = decode.prefill._cache_size(), decode.decode_chunk._cache_size()
+    run(SAMPLER, PROMPTS[::-1], samples=2, seed=9)
+    assert (decode.prefill._cache_size(), decode.decode_chunk._cache_size()) == before
+
+
+def test_a_prompt_that_fits_no_bucket_is_refused() -> None:
+    with pytest.raises(ValueError, match="9 tokens.*8.*rollout.prompt_buckets"):
+        run(SAMPLER, [Prompt(tokens=(2,) * 9, prefix_tokens=0)], samples=1)
