@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from stepcoder_jax.model.tokenizer import (
     PAD_TOKEN,
     Tokenizer,
     load_tokenizer,
+    save_tokenizer,
     tokenizer_from_gguf,
     train_tokenizer,
 )
@@ -41,8 +43,11 @@ def test_training_is_deterministic(tokenizer: Tokenizer) -> None:
 
 
 def test_a_saved_tokenizer_reads_back_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    tokenizer.save_pretrained(tmp_path)
+    chatty = deepcopy(tokenizer)
+    chatty.chat_template = "{{ messages[0]['content'] }}!"
+    save_tokenizer(chatty, tmp_path)
     loaded = load_tokenizer(tmp_path)
+    assert loaded.apply_chat_template([{"content": "hi"}], tokenize=False) == "hi!"
     assert loaded(ANY_TEXT).input_ids == tokenizer(ANY_TEXT).input_ids
     assert (loaded.pad_token_id, loaded.eos_token_id) == (0, 1)
 
