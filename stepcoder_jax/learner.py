@@ -24,6 +24,7 @@ from stepcoder_jax.losses import (
     value_loss,
 )
 from stepcoder_jax.masked import masked_mean
+from stepcoder_jax.model.apply import hidden_states, values_after
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.optimizer import make_optimizer
@@ -128,7 +129,7 @@ def policy_logprobs(
     learner: Learner, params: Params, tokens: Int[Array, "B T"], *, with_entropy: bool
 ) -> TokenLogprobs:
     """Log-probability of each token of full rows, at the sampling temperature."""
-    hidden, _ = learner.policy.apply({"params": params}, tokens, _positions(tokens))
+    hidden = hidden_states(learner.policy, params, tokens)
     head = partial(unembed, params)
     return token_logprobs(
         hidden, head, tokens, learner.temperature, learner.logprob_chunk_tokens, with_entropy
@@ -139,7 +140,7 @@ def state_values(
     learner: Learner, params: Params, tokens: Int[Array, "B T"]
 ) -> Float[Array, "B T"]:
     """The critic's value before each token: what it says having read the token before."""
-    after = learner.critic.apply({"params": params}, tokens, _positions(tokens))
+    after = values_after(learner.critic, params, tokens)
     return jnp.pad(after[:, :-1], ((0, 0), (1, 0)))
 
 
@@ -160,7 +161,7 @@ def score(
         ref = policy_logprobs(learner, reference, piece, with_entropy=False)
         return Scores(
             old_logprobs=old.logprobs,
-            entropy=old.entropy,
+            entropy=old.require_entropy(),
             ref_logprobs=ref.logprobs,
             old_values=state_values(learner, critic, piece),
         )
@@ -263,7 +264,7 @@ def _policy_step(
                 responses,
             )
         if explores:
-            total -= entropy_bonus(new.entropy, piece.is_response, ppo, responses)
+            total -= entropy_bonus(new.require_entropy(), piece.is_response, ppo, responses)
         return total, vars(surrogate)
 
     grads, stats = _accumulate(loss, state.policy, batch, ppo.microbatches)
@@ -330,10 +331,6 @@ def _accumulate(
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     return jax.lax.scan(add, zeros, _split(batch, pieces))
-
-
-def _positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
 
 def _split[Tree](tree: Tree, pieces: int) -> Tree:

@@ -23,6 +23,12 @@ class TokenLogprobs:
     logprobs: Float[Array, "B T"]  # of token t given the tokens before it
     entropy: Float[Array, "B T"] | None  # of the distribution that token t was drawn from, nats
 
+    def require_entropy(self) -> Float[Array, "B T"]:
+        """Return the entropy of tokens that were scored with it; ValueError without."""
+        if self.entropy is None:
+            raise ValueError("these tokens were scored without their entropy")
+        return self.entropy
+
 
 def token_logprobs(
     hidden: Float[Array, "B T D"],

@@ -2,9 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,11 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 PLAIN_INTERVAL_S = 5.0
 
 
-@runtime_checkable
-class Meter(Protocol):
-    """Shows how one phase gets on."""
-
-    def __call__(self, done: int, facts: Mapping[str, str]) -> None: ...
+# Shows how one phase gets on: steps done, and what there is to say about them.
+type Meter = Callable[[int, Mapping[str, str]], None]
 
 
 class Display:

@@ -17,6 +17,7 @@ from stepcoder_jax.data.order import ProblemOrder
 from stepcoder_jax.data.prompts import Example
 from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.masked import masked_mean
+from stepcoder_jax.model.apply import hidden_states
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.optimizer import make_optimizer
 from stepcoder_jax.progress import Display
@@ -65,8 +66,7 @@ def sft_update(
     """One step on the mean negative log-probability of the batch's answer tokens."""
 
     def loss(params: Params) -> Float[Array, ""]:
-        positions = jnp.broadcast_to(jnp.arange(batch.tokens.shape[1]), batch.tokens.shape)
-        hidden, _ = step.policy.apply({"params": params}, batch.tokens, positions)
+        hidden = hidden_states(step.policy, params, batch.tokens)
         head = partial(unembed, params)
         scored = token_logprobs(hidden, head, batch.tokens, 1.0, step.logprob_chunk_tokens, False)
         return -masked_mean(scored.logprobs, batch.is_answer, jnp.sum(batch.is_answer))

@@ -71,13 +71,11 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
       params: tree of arrays.
       axes: the same tree, with a tuple of logical axis names in place of each array.
     """
-    leaves, tree = jax.tree.flatten(params)
-    specs = [partition_spec(a) for a in tree.flatten_up_to(axes)]
-    placed = [
-        jax.device_put(x, NamedSharding(mesh, _fit(s, x, mesh)))
-        for x, s in zip(leaves, specs, strict=True)
-    ]
-    return tree.unflatten(placed)
+
+    def place(x: Any, names: tuple[str | None, ...]) -> Any:
+        return jax.device_put(x, NamedSharding(mesh, _fit(partition_spec(tuple(names)), x, mesh)))
+
+    return jax.tree.map(place, params, axes)
 
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:

@@ -68,7 +68,7 @@ def trained_model(run_path: Path) -> LoadedModel:
         if folder.checkpoints(phase).is_dir():
             with closing(CheckpointStore(folder.checkpoints(phase), keep=1)) as store:
                 if store.latest is not None:
-                    return replace(start, params=store.restore_policy(start.params))
+                    return replace(start, params=dict(store.restore_policy(start.params)))
     raise ModelLoadError(f"{run_path} has no checkpoint yet: nothing has been trained")
 
 

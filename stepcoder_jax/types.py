@@ -3,8 +3,8 @@
 Letters for array shapes, the same in every file: B batch, P prompt, R response, T row (prompt and
 response, right-padded), V vocabulary, D model, N heads, K kv-heads, H head dim, L layers.
 
-Index conventions, the same in every file: ``logprobs[:, t]`` scores token t given the tokens before
-it, ``values[:, t]`` is the critic's value before token t, and a mask is named for what is True in it.
+Index conventions, the same in every file: ``logprobs[:, t]`` scores token t given the tokens
+before it, ``values[:, t]`` is the value before token t, and a mask is named for what is True in it.
 """
 
 from collections.abc import Mapping

@@ -19,6 +19,7 @@ from stepcoder_jax.learner import (
     update,
     update_critic,
 )
+from stepcoder_jax.model.apply import values_after
 from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
@@ -27,9 +28,9 @@ from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
 
 CONFIG = SHAPES["tiny-test"]
 ROWS, WIDTH = 8, 12
-# Plain gradient descent would do; AdamW turns rounding of tiny gradients into whole steps, so its
-# epsilon is kept above them.
-OPTIMIZER = OptimizerConfig(learning_rate=1e-2, eps=1e-3, max_grad_norm=1e9)
+# AdamW turns the rounding of tiny gradients into whole steps: with an epsilon of 1 its step is, to
+# first order, the gradient itself, and what is compared is what the name says.
+OPTIMIZER = OptimizerConfig(learning_rate=0.1, eps=1.0, max_grad_norm=1e9)
 LEARNER = Learner(
     policy=Decoder(config=CONFIG),
     critic=Critic(config=CONFIG),
@@ -154,7 +155,8 @@ def test_a_fresh_iteration_has_ratio_1_no_kl_and_the_samplers_logprobs() -> None
     np.testing.assert_allclose(scores.old_logprobs, whole.logprobs, atol=1e-6)
     data = replace(data, sampler_logprobs=scores.old_logprobs)
     batch, stats = make_train_batch(data, scores, learner=LEARNER)
-    assert float(stats.kl) == 0.0 and float(stats.logprob_gap) == 0.0
+    assert float(stats.kl) == 0.0
+    assert float(stats.logprob_gap) == 0.0
     np.testing.assert_allclose(
         float(stats.executed_fraction), data.is_executed.sum() / data.is_response.sum(), rtol=1e-6
     )
@@ -167,8 +169,7 @@ def test_values_are_the_critics_before_each_token() -> None:
     policy, critic = params()
     data = rollouts()
     scores = score(policy, policy, critic, data.tokens, learner=LEARNER, pieces=1)
-    positions = jnp.broadcast_to(jnp.arange(WIDTH), data.tokens.shape)
-    after = LEARNER.critic.apply({"params": critic}, data.tokens, positions)
+    after = values_after(LEARNER.critic, critic, data.tokens)
     np.testing.assert_allclose(scores.old_values[:, 1:], after[:, :-1], rtol=1e-5, atol=1e-5)
     changed = data.tokens.at[:, -1].set(12)
     again = score(policy, policy, critic, changed, learner=LEARNER, pieces=1)

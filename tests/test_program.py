@@ -62,5 +62,7 @@ def test_spans_cover_the_response_in_order_whatever_the_bytes(prefix: bytes, tai
     program = build(prefix, tail)
     assert program.text == (prefix + tail).decode("utf-8", errors="replace")
     starts, ends = program.token_spans.T
-    assert np.all(starts <= ends) and np.all(np.diff(starts) >= 0) and np.all(np.diff(ends) >= 0)
+    assert np.all(starts <= ends)
+    assert np.all(np.diff(starts) >= 0)
+    assert np.all(np.diff(ends) >= 0)
     assert ends[-1] == len(program.text)

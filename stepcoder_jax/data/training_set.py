@@ -67,7 +67,8 @@ def _misfit(
 ) -> str | None:
     if max(len(prompt.tokens) for prompt in prompts) > longest_prompt:
         return f"prompt longer than {longest_prompt} tokens (rollout.prompt_buckets)"
-    if problem.canonical_solution is not None:
-        if builder.example(problem).answer_tokens > longest_response:
-            return f"solution longer than {longest_response} tokens (sampling.max_new_tokens)"
+    if problem.canonical_solution is None:
+        return None
+    if builder.example(problem).answer_tokens > longest_response:
+        return f"solution longer than {longest_response} tokens (sampling.max_new_tokens)"
     return None

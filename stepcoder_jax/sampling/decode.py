@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
+from stepcoder_jax.model.apply import decode, row_positions
 from stepcoder_jax.model.cache import KVCache, init_cache
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.sampling.nucleus import draw
@@ -81,9 +82,8 @@ def prefill(
     rows, width = prompts.shape
     slots = width + settings.max_new_tokens
     cache = init_cache(decoder.config, rows, slots, decoder.dtype)
-    positions = jnp.broadcast_to(jnp.arange(width), prompts.shape)
-    hidden, cache = decoder.apply({"params": params}, prompts, positions, cache)
-    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    read = decode(decoder, params, prompts, row_positions(prompts), cache)
+    last = jnp.take_along_axis(read.hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
     shape = (rows * samples, settings.max_new_tokens)
     return DecodeState(
         tokens=jnp.full(shape, settings.pad_token, jnp.int32),
@@ -93,7 +93,7 @@ def prefill(
         logits=jnp.repeat(unembed(params, last), samples, axis=0),
         is_done=is_done,
         keys=keys,
-        cache=jax.tree.map(lambda x: jnp.repeat(x, samples, axis=1), cache),
+        cache=jax.tree.map(lambda x: jnp.repeat(x, samples, axis=1), read.cache),
     )
 
 
@@ -139,14 +139,14 @@ def decode_step(
     written = state.written + is_open
     ended = (token == settings.end_token) | (written >= settings.max_new_tokens)
     where = jnp.where(is_open, state.position, state.cache.slots)
-    hidden, cache = decoder.apply({"params": params}, token[:, None], where[:, None], state.cache)
+    read = decode(decoder, params, token[:, None], where[:, None], state.cache)
     return replace(
         state,
         tokens=state.tokens.at[at].set(token, mode="drop"),
         logprobs=state.logprobs.at[at].set(logprob, mode="drop"),
         written=written,
         position=state.position + is_open,
-        logits=unembed(params, hidden[:, 0]),
+        logits=unembed(params, read.hidden[:, 0]),
         is_done=state.is_done | ended,
-        cache=cache,
+        cache=read.cache,
     )

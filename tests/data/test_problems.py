@@ -43,7 +43,8 @@ def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
     }
     problems = read_problem_file(write(tmp_path / "in.jsonl", ROW, "", other))
     assert problems[0].canonical_solution == "def f(n):\n    return n + 1"
-    assert isinstance(problems[0].tests, IoTests) and isinstance(problems[1].tests, AssertionTests)
+    assert isinstance(problems[0].tests, IoTests)
+    assert isinstance(problems[1].tests, AssertionTests)
     write_problem_file(tmp_path / "out.jsonl", problems)
     assert read_problem_file(tmp_path / "out.jsonl") == problems
 
@@ -77,7 +78,7 @@ def test_an_id_that_comes_twice_an_empty_file_and_a_missing_one_are_refused(tmp_
         read_problem_file(write(tmp_path / "twice.jsonl", ROW, ROW))
     with pytest.raises(ProblemError, match="holds no problem"):
         read_problem_file(write(tmp_path / "empty.jsonl"))
-    with pytest.raises(ProblemError, match="nowhere.jsonl does not exist"):
+    with pytest.raises(ProblemError, match=r"nowhere\.jsonl does not exist"):
         load_problems(str(tmp_path / "nowhere.jsonl"))
 
 
@@ -98,7 +99,7 @@ def test_mbpp_splits_by_task_id_and_tidies_its_code(tmp_path: Path) -> None:
 def test_mbpp_says_which_file_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=r"data.manual_dir.*mbpp.jsonl"):
         read_mbpp("train", None)
-    with pytest.raises(ProblemError, match="train.jsonl"):
+    with pytest.raises(ProblemError, match=r"train\.jsonl"):
         read_mbpp("train", tmp_path)
     with pytest.raises(ProblemError, match="'dev'"):
         read_mbpp("dev", tmp_path)

@@ -48,7 +48,8 @@ def test_the_requirement_says_how_the_answer_is_called() -> None:
 def test_a_plain_prompt_and_its_example_are_the_text_one_expects() -> None:
     prompt, example = PLAIN.prompt(problem()), PLAIN.example(problem())
     head = "Add one.\nWrite the function `f`.\nAnswer:\n"
-    assert BYTES.text(prompt.tokens) == head and prompt.prefix == ()
+    assert BYTES.text(prompt.tokens) == head
+    assert prompt.prefix == ()
     assert BYTES.text(example.tokens) == head + "def f(n):\n    return n + 1"
     assert example.tokens[-1] == TOKENIZER.eos_token_id
     assert example.tokens[: -example.answer_tokens] == prompt.tokens
@@ -63,7 +64,8 @@ def test_a_prefix_ends_where_the_solutions_own_tokens_do() -> None:
             assert answer[: prompt.prefix_tokens] == prompt.prefix
             text = BYTES.text(prompt.prefix)
             # At most the line break (with indentation in one token) is left to the response.
-            assert prefix.startswith(text) and prefix[len(text) :].strip() == ""
+            assert prefix.startswith(text)
+            assert prefix[len(text) :].strip() == ""
 
 
 def test_chat_needs_a_template_and_puts_the_answer_in_the_assistants_turn() -> None:
@@ -90,7 +92,9 @@ def test_what_does_not_fit_the_static_shapes_is_left_out_and_counted() -> None:
     )
     data = make_training_set(PROBLEMS, PLAIN, config)
     left_out = [i for ids in data.left_out.values() for i in ids]
-    assert len(data.problems) + len(left_out) == len(PROBLEMS) and left_out and data.problems
+    assert len(data.problems) + len(left_out) == len(PROBLEMS)
+    assert left_out
+    assert data.problems
     assert max(len(p.tokens) for prompts in data.prompts for p in prompts) <= 120
     assert max(PLAIN.example(p).answer_tokens for p in data.problems) <= 60
     assert [len(p) for p in data.prompts] == [len(c.prefixes) for c in data.curricula]

@@ -120,5 +120,5 @@ def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
 
 
 def test_a_prompt_that_fits_no_bucket_is_refused() -> None:
-    with pytest.raises(ValueError, match="9 tokens.*8.*rollout.prompt_buckets"):
+    with pytest.raises(ValueError, match=r"9 tokens.*8.*rollout.prompt_buckets"):
         run(SAMPLER, [Prompt(tokens=(2,) * 9, prefix_tokens=0)], samples=1)

@@ -1,0 +1,54 @@
+"""The modules as pure, typed functions of parameters and arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from stepcoder_jax.model.cache import KVCache
+from stepcoder_jax.model.critic import Critic
+from stepcoder_jax.model.decoder import Decoder, Params
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Hidden states after the final norm, and the cache with the tokens written in it."""
+
+    hidden: Float[Array, "B T D"]
+    cache: KVCache
+
+
+def hidden_states(
+    decoder: Decoder, params: Params, tokens: Int[Array, "B T"]
+) -> Float[Array, "B T D"]:
+    """Full forward pass over right-padded rows: hidden states after the final norm."""
+    read: Any = decoder.apply({"params": params}, tokens, row_positions(tokens))
+    return read[0]
+
+
+def decode(
+    decoder: Decoder,
+    params: Params,
+    tokens: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+    cache: KVCache,
+) -> Decoded:
+    """Reads more tokens of rows whose past is in the cache."""
+    read: Any = decoder.apply({"params": params}, tokens, positions, cache)
+    return Decoded(hidden=read[0], cache=read[1])
+
+
+def values_after(critic: Critic, params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    """What the critic's head says at each token, having read that token too."""
+    values = critic.apply({"params": params}, tokens, row_positions(tokens))
+    return jnp.asarray(values)
+
+
+def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """0 … T − 1 in every row."""
+    return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
