@@ -44,7 +44,7 @@ TOKENIZER_CORPUS = (
     "emoji 🙂 and 👩‍👩‍👧‍👦 family, flag 🇫🇷, star ⭐",
     "long" + " " * 40 + "spaces" + " " * 3 + "and more" + " " * 7,
     "trailing spaces   \n\n\n   leading spaces",
-    "naïve café Zürich — “quotes” … ½ ² Ωμέγα 北京 東京 한국어 العربية हिन्दी",
+    "naïve café Zürich — “quotes” … Ωμέγα 北京 東京 한국어 العربية हिन्दी",
     "def f(a, b=None, *args, **kwargs) -> dict[str, int]:\n    return {'a': a, \"b\": b}\n",
     "<|im_start|>user\nhi<|im_end|>\n<|endoftext|> <file_sep>",
     "I'll we've don't it's THEY'RE",
@@ -118,11 +118,13 @@ def write_smollm2(gguf: Path, folder: Path) -> None:
     for prompt in PROMPTS:
         ids = tokenizer(prompt, return_tensors="pt").input_ids
         with torch.no_grad():
-            logits.append(model(ids).logits[0, :, ::LOGIT_STRIDE][-4:].numpy())
-            row = ids
-            for _ in range(NEW_TOKENS):
-                row = torch.cat([row, model(row).logits[:, -1:].argmax(-1)], dim=1)
-        greedy = row[0, ids.shape[1] :].tolist()
+            output = model(ids)
+            logits.append(output.logits[0, :, ::LOGIT_STRIDE][-4:].numpy())
+            greedy = [output.logits[:, -1:].argmax(-1)]
+            for _ in range(NEW_TOKENS - 1):
+                output = model(greedy[-1], past_key_values=output.past_key_values)
+                greedy.append(output.logits[:, -1:].argmax(-1))
+        greedy = torch.cat(greedy, dim=1)[0].tolist()
         prompts.append({"text": prompt, "ids": ids[0].tolist(), "greedy": greedy})
     corpus = [{"text": text, "ids": tokenizer(text).input_ids} for text in TOKENIZER_CORPUS]
     record = {"logit_stride": LOGIT_STRIDE, "prompts": prompts, "corpus": corpus}

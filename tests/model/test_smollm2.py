@@ -95,8 +95,9 @@ def test_token_ids_equal_the_torch_side_tokenizer(model: LoadedModel, golden: di
         assert model.tokenizer.decode(case["ids"]) == case["text"]
 
 
-def test_white_space_before_a_digit_stays_whole(model: LoadedModel) -> None:
-    # llama.cpp's "smollm" and the original tokenizer split digits off before anything else; the
-    # conversion in transformers leaves that out, so it is no reference here.
+def test_digits_are_split_off_before_white_space(model: LoadedModel) -> None:
+    # A Unicode number counts as a digit. The original tokenizer and llama.cpp's "smollm" split so;
+    # the conversion in transformers leaves it out, so it is no reference here.
     tokens = model.tokenizer.tokenize("x =    12\n        3")
     assert tokens == ["x", "Ġ=", "ĠĠĠĠ", "1", "2", "ĊĠĠĠĠĠĠĠĠ", "3"]
+    assert model.tokenizer.tokenize("a ½") == ["a", "Ġ", "Â½"]
