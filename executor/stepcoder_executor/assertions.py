@@ -73,10 +73,8 @@ def split(assertion: str, source: str) -> Skeleton | None:
     skeleton.tree = _outside(test, skeleton)
     if not skeleton.leaves:
         return None
-    is_lone_call = isinstance(test, ast.Call) and _is_leaf(skeleton.tree)
     is_judged = skeleton.literals > 0 and not _is_leaf(skeleton.tree)
-    is_lone_call = is_lone_call and _name(test.func) not in ("all", "any", "isinstance")
-    return skeleton if is_judged or is_lone_call else None
+    return skeleton if is_judged or _is_lone_call(test) else None
 
 
 def holds(skeleton: Skeleton, values_json: str) -> bool:
@@ -112,6 +110,13 @@ def _outside(node: ast.expr, skeleton: Skeleton) -> ast.expr:
             return ast.Call(func, inner, keywords)
     skeleton.leaves.append(ast.unparse(node))
     return ast.Name(f"leaf {len(skeleton.leaves) - 1}")
+
+
+def _is_lone_call(test: ast.expr) -> bool:
+    """``f(x)`` or ``not f(x)``, where f is the program's and does not itself hold a comparison."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        test = test.operand
+    return isinstance(test, ast.Call) and _name(test.func) not in ("", "all", "any", "isinstance")
 
 
 def _is_leaf(node: ast.expr) -> bool:

@@ -18,14 +18,15 @@ def covered_spans(
         hits: for each owner the number, from 1, of the first test that executed it, 16-bit.
         n_chars: the length of the source.
         n_tests: the tests 1 to this number count.
-        shift: added to every offset, for a source that was compiled without its beginning.
+        shift: the length of what the source begins with and was compiled without; it goes with
+            what follows.
     """
     first_test = array("H", hits)
     bounds = [*array("I", starts), n_chars - shift]
     for (start, end), owner in zip(pairwise(bounds), array("I", owners), strict=True):
         in_range = 0 <= start < end <= n_chars - shift and owner < len(first_test)
         if in_range and 0 < first_test[owner] <= n_tests:
-            yield start + shift, end + shift
+            yield start and start + shift, end + shift
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:

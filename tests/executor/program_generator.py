@@ -32,7 +32,7 @@ class Generator:
 
     def _block(self, depth: int, in_loop: bool, in_function: bool) -> str:
         lines = []
-        for _ in range(self._random.randint(1, 4)):
+        for _ in range(self._random.randint(1, 3)):
             if self._random.random() < 0.2:
                 lines.append(self._random.choice(["# a note: é", ""]))
             lines += self._statement(depth, in_loop, in_function).split("\n")
@@ -47,7 +47,7 @@ class Generator:
         simple += ["continue", "break"] if in_loop else []
         simple += ["return"] if in_function else []
         compound = ["if", "if", "for", "while", "try", "with", "match", "def", "finally"]
-        kind = self._random.choice(simple if depth > 3 else simple + compound)
+        kind = self._random.choice(simple if depth > 2 else simple + compound)
         return str(getattr(self, f"_{kind}")(depth, in_loop, in_function)).rstrip("\n")
 
     def _expression(self, *_: object) -> str:
@@ -87,7 +87,7 @@ class Generator:
         return text
 
     def _while(self, depth: int, in_loop: bool, in_function: bool) -> str:
-        name = f"n{self._markers}"
+        name = f"n{self._next()}"
         body = self._indented(depth, True, in_function)
         return f"{name} = 0\nwhile {name} < {self._marker()}:\n    {name} += 1\n{body}"
 

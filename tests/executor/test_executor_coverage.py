@@ -21,8 +21,7 @@ TABLE = {
     "one line": "def f(a):\n    if a > 5: «b = 1»\n    else: b = 2; c = 3\n",
     "decorator": "def d(g): return g\n@d\ndef f(a):\n    pass\n@d\ndef g(a):\n    «pass»\n",
     "decorator with arguments": (
-        "def d(k):\n    def e(g):\n        return g\n    return e\n"
-        "@d(1)\ndef f(a):\n    return a\n"
+        "def d(k):\n    def e(g):\n        return g\n    return e\n@d(1)\ndef f(a):\n    return a\n"
     ),
     "never called": "def g(x, y=1):\n    «z = x\n    return z»\ndef f(a): return 1\n",
     "class": (
@@ -40,9 +39,9 @@ TABLE = {
     "generator unused": "def f(a):\n    x = («k» for «k» in range(a))\n",
     "lambda": "def f(a):\n    g = lambda x: «x + 1»\n    h = lambda x: x\n    h(1)\n",
     "conditional": "def f(a):\n    return a if a else «b»\n",
-    "nested conditional": "def f(a):\n    return 1 if a == 3 else «(2 if a else 4)»\n",
+    "nested conditional": "def f(a):\n    return 1 if a == 3 else («2 if a else 4»)\n",
     "and": "def f(a):\n    return a == 1 and «g(a)»\n",
-    "or": "def f(a):\n    return (a or «b or c»)\n",
+    "or": "def f(a):\n    return (a or «b» or «c»)\n",
     "not": "def f(a):\n    if a == 3 or «not b»:\n        pass\n",
     "chain": "def f(a):\n    return 5 < a < «b»\n",
     "match": (

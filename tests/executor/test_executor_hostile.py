@@ -1,10 +1,8 @@
 """Every hostile program gets its verdict, on each rung, and the slots stay as they were."""
 
 import pytest
-from stepcoder_executor import IoTests, Request
-
 from executor_corpus import ALL, HIDDEN, HOSTILE
-
+from stepcoder_executor import IoTests, Request
 
 RUNGS = [rung if rung in HIDDEN else pytest.param(rung, marks=pytest.mark.slow) for rung in ALL]
 

@@ -11,8 +11,8 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-from slot.tracing import Tracer
 from slot.program import FILENAME, Outcome, Program, describe, from_exception, restore_descriptors
+from slot.tracing import Tracer
 
 MIB = 1 << 20
 MEMORY_EXIT = 77

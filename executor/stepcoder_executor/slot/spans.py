@@ -13,6 +13,7 @@ import types
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from opcode import opmap
 
 from slot.source_text import SourceText
 
@@ -20,6 +21,10 @@ Position = tuple[int | None, int | None, int | None, int | None]
 Marks = tuple[int, ...]
 _NEVER = 0
 _PASSIVE = (ast.Pass, ast.Global, ast.Nonlocal)
+_JUMPING = (ast.Pass, ast.Continue, ast.Break)
+_NOWHERE: Position = (None, None, None, None)
+_BRANCHES = frozenset(op for name, op in opmap.items() if name.startswith("POP_JUMP_"))
+_JUMPS = frozenset(op for name, op in opmap.items() if name.startswith("JUMP_"))
 _LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 
@@ -41,10 +46,13 @@ class SpanMap:
 
 def map_spans(source: str, tree: ast.Module, code: types.CodeType) -> SpanMap:
     """The span map of a program, from its text, its syntax tree and its compiled code."""
-    positions = {id(one): list(one.co_positions()) for one in all_codes(code)}
-    painter = _Painter(source, {place for places in positions.values() for place in places})
+    has_jumps = any(word in source for word in ("continue", "break", "pass"))
+    nodes = ast.walk(tree) if has_jumps else ()
+    leaving = {_extent(node) for node in nodes if isinstance(node, _JUMPING)}
+    places = {id(one): _places(one, leaving) for one in all_codes(code)}
+    painter = _Painter(source, {place for some in places.values() for place in some})
     painter.paint(tree)
-    tables = {key: [painter.marks(place) for place in places] for key, places in positions.items()}
+    tables = {key: [painter.marks(place) for place in some] for key, some in places.items()}
     for one in all_codes(code):
         painter.mark_entry(one, tables[id(one)])
     starts, owners = painter.segments()
@@ -68,6 +76,16 @@ def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from all_codes(constant)
+
+
+def _places(code: types.CodeType, leaving: set[Position]) -> list[Position]:
+    """Where each code unit comes from. Jumps come from nowhere: a compiler gives them places that
+    did not run; but a ``continue`` may consist of nothing else.
+    """
+    return [
+        _NOWHERE if unit in _BRANCHES or (unit in _JUMPS and place not in leaving) else place
+        for place, unit in zip(code.co_positions(), code.co_code[::2], strict=True)
+    ]
 
 
 class _Painter:
@@ -250,7 +268,7 @@ class _Painter:
 
     def _own(self, node: ast.AST, owner: int, up: Marks) -> bool:
         """Give ``owner`` the instructions at exactly this node's place; whether there are any."""
-        place = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)  # type: ignore[attr-defined]
+        place = _extent(node)
         if place not in self._positions:
             return False
         self._marks[place] = (owner, *up, *self._marks.get(place, ()))
@@ -276,6 +294,10 @@ class _Painter:
         if not decorators:
             return self._text.start(body[0])
         return self._text.source.rfind("@", 0, self._text.start(decorators[0]))
+
+
+def _extent(node: ast.AST) -> Position:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
 
 
 def _is_passive(node: ast.stmt) -> bool:

@@ -1,0 +1,403 @@
+"""The JSON contract and the verdicts, through the command and through the client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stepcoder_executor import (
+    AssertionTests,
+    ExecutorClient,
+    ExecutorConfig,
+    ExecutorDied,
+    IoTests,
+    Limits,
+    ProtocolError,
+    Request,
+    Verdict,
+    parse_request,
+    parse_result,
+    parse_tests,
+    request_to_json,
+    result_to_json,
+)
+
+COMMAND = [sys.executable, "-m", "stepcoder_executor.cli"]
+ADD = IoTests(fn_name="f", inputs=((1, 2), (3, 4)), outputs=(3, 7))
+ECHO = IoTests(fn_name=None, inputs=("1 2\n", "3"), outputs=("1 2", "3\n"))
+
+
+def judge(client, source, tests, **limits):
+    request = Request(id="r", source=source, tests=tests, limits=Limits(**limits))
+    return client.submit(request).result(timeout=60)
+
+
+def command(arguments, text, **options):
+    return subprocess.run(
+        [*COMMAND, *arguments], input=text, capture_output=True, check=False, timeout=60, **options
+    )
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+VERDICTS = {
+    "passed": ("def f(a, b): return a + b", ADD, "passed"),
+    "wrong at once": ("def f(a, b): return a - b", ADD, "failed"),
+    "wrong later": ("def f(a, b): return 3", ADD, "failed"),
+    "raises": ("def f(a, b): return a / 0", ADD, "runtime_error"),
+    "raises MemoryError": ("def f(a, b): return [0] * 10**10", ADD, "memory_exceeded"),
+    "prints too much": ("def f(a, b): print('x' * 10**6)", ADD, "output_exceeded"),
+    "syntax": ("def f(a, b) return 1", ADD, "compile_error"),
+    "method": ("class Solution:\n    def f(self, a, b): return a + b", ADD, "passed"),
+    "prelude": ("def f(a, b): return reduce(add, [a, b])\nfrom operator import add", ADD, "passed"),
+    "main guard": ("def f(a, b): return a + b\nif __name__ == '__main__': input()", ADD, "passed"),
+    "echo": ("print(input())", ECHO, "passed"),
+    "echo nothing": ("input()", ECHO, "failed"),
+    "no input left": ("input(); input()", ECHO, "runtime_error"),
+    "exit 1": ("print(input()); exit(1)", ECHO, "runtime_error"),
+    "exit at the end": ("import sys\nprint(input())\nsys.exit()", ECHO, "passed"),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_verdicts(client, name):
+    source, tests, verdict = VERDICTS[name]
+    result = judge(client, source, tests)
+    assert (result.verdict, result.tests[-1].verdict) == (verdict, verdict), result
+
+
+ODD_SCRIPTS = {
+    "buffer": "import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())",
+    "os.read": "import os\nos.write(1, os.read(0, 1000))",
+    "open(0)": "print(open(0).read())",
+    "/dev/stdin": "print(open('/dev/stdin').read())",
+    "mixed reads": "import sys\na = sys.stdin.read(1)\nprint(a + sys.stdin.readline())",
+    "iteration": "import sys\nfor line in sys.stdin: print(line, end='')",
+    "readlines": "import sys\nprint(*sys.stdin.readlines(), sep='')",
+    "atexit": "import atexit\natexit.register(lambda: print(text))\ntext = input()",
+    "thread": (
+        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(1 << 26)\n"
+        "def main(): print(input())\nthreading.Thread(target=main).start()"
+    ),
+    "thread pool": (
+        "from concurrent.futures import ThreadPoolExecutor as P\n"
+        "with P(2) as p: print(*p.map(str, input().split()))"
+    ),
+    "main": "def main():\n    print(input())\nif __name__ == '__main__':\n    main()",
+    "global": "def main():\n    global x\n    x = input()\nmain()\nprint(x)",
+    "future": "from __future__ import annotations\ndef g(x: Undefined): print(x)\ng(input())",
+    "dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: str\nprint(A(input()).x)"
+    ),
+    "named tuple": "from collections import namedtuple\nA = namedtuple('A', 'x')\nprint(A(input()).x)",
+    "pickle": (
+        "import pickle\nclass A: pass\na = A()\na.x = input()\n"
+        "print(pickle.loads(pickle.dumps(a)).x)"
+    ),
+    "enum": "import enum\nclass A(enum.Enum):\n    X = input()\nprint(A.X.value)",
+    "replaced stdout": "import io, sys\nsys.stdout = io.TextIOWrapper(open(1, 'wb', 0))\nprint(input())",
+    "never closed": "out = open(1, 'w', closefd=False)\nout.write(input())",
+    "exit flushed": "import os\nprint(input(), flush=True)\nos._exit(0)",
+    "asyncless": "def g():\n    yield input()\nprint(next(g()))",
+    "own input": "import sys\ninput = sys.stdin.readline\nprint(input())",
+    "byte order mark": "\ufeffprint(input())",
+    "encoding line": "# -*- coding: latin-1 -*-\nx = 'é'\nprint(input())",
+    "CRLF": "x = input()\r\nif x:\r\n    print(x)\r\n",
+    "stderr": "import sys\nprint('note', file=sys.stderr)\nprint(input())",
+    "__builtins__": "__builtins__.print(input())",
+    "patched builtins": "import builtins\nbuiltins.say = print\nsay(input())",
+    "deep recursion": (
+        "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and g(n - 1)\n"
+        "g(20000)\nprint(input())"
+    ),
+    "decimal": "from decimal import Decimal\nprint(' '.join(str(Decimal(x)) for x in input().split()))",
+    "floats": "print(*[float(x) for x in input().split()])",
+    "blank lines": "print()\nprint(input())\nprint('\\n')",
+    "exec": "exec('print(input())')",
+    "sleep": "import time\ntime.sleep(0.01)\nprint(input())",
+    "warnings": "import warnings\nwarnings.warn('x')\nprint(input(), '\\d'[:0])",
+    "private name": "__name = input()\nclass A:\n    def g(self): return globals()['__name']\nprint(A().g())",
+    "prelude names": "print(*map(str, deque(input().split())))",
+    "shadowed prelude": "deque = list\nmath = print\nmath(input())",
+    "stop iteration": "it = iter([1])\nnext(it)\nnext(it, None)\nprint(input())",
+    "devnull": "import os\nopen(os.devnull).read()\nprint(input())",
+    "lazy import": "import difflib, csv, string, xml.dom.minidom\nprint(input())",
+}
+
+
+@pytest.mark.parametrize("name", ODD_SCRIPTS)
+def test_odd_but_correct(client, name):
+    result = judge(client, ODD_SCRIPTS[name], ECHO)
+    assert result.verdict == "passed", result
+
+
+@pytest.mark.parametrize(
+    ("assertion", "source", "verdict", "is_trusted"),
+    [
+        ("assert f() == (1, 2)", "def f(): return (1, 2)", "passed", True),
+        ("assert f() == (1, 2)", "def f(): return [1, 2]", "failed", True),
+        ("assert f() == {1: 2}", "def f(): return Counter([1, 1])", "passed", True),
+        ("assert set(f()) == {1, 2}", "def f(): return [2, 1, 2]", "passed", True),
+        ("assert sorted(f()) == [1, 2]", "def f(): return {2, 1}", "passed", True),
+        ("assert math.isclose(f(), 0.5, rel_tol=0.1)", "def f(): return 0.51", "passed", True),
+        ("assert abs(f() - 0.5) < 1e-3", "def f(): return 0.6", "failed", True),
+        ("assert f() is None", "def f(): pass", "passed", True),
+        ("assert not f()", "def f(): return 0", "passed", True),
+        ("assert f()", "def f(): return []", "failed", True),
+        ("assert f() == 1 and f() != 2", "def f(): return 1", "passed", True),
+        ("assert len(set(f())) == 2", "def f(): return 'aab'", "passed", True),
+        ("assert max(f()) == 1", "def max(x): return 1\ndef f(): return 9", "passed", True),
+        ("assert f() == 2", "def f(): return 1 / 0", "runtime_error", True),
+        ("assert f() < 2", "def f(): return 'a'", "runtime_error", True),
+        ("assert [x for x in f()] == g()", "def f(): return 'a'\ng = lambda: ['a']", "passed", False),
+        ("assert f() == g()", "def f(): return object\ng = f", "passed", False),
+        ("assert f(k) == 4", "def f(x): return x + 1", "passed", True),
+    ],
+)
+def test_assertions(client, assertion, source, verdict, is_trusted):
+    result = judge(client, source, AssertionTests(assertions=(assertion,), setup="k = 3"))
+    assert result.verdict == verdict, result
+    assert ("trusted: false" in result.tests[0].detail) is not is_trusted
+
+
+def test_expected_values_stay_outside(client):
+    source = (
+        "import gc\ndef f(x):\n    seen = [o for o in gc.get_objects() if type(o) in (list, dict)]\n"
+        "    sought = 99172 + x\n    return sought if str(sought) in repr(seen) else 0\n"
+    )
+    for assertion in ("assert f(1) == 99173", "assert abs(f(1) - 99173) < 1"):
+        assert judge(client, source, AssertionTests(assertions=(assertion,))).verdict != "passed"
+
+
+def test_state_does_not_leak_between_tests(client):
+    source = "import sys\nn = [0]\ndef f(a, b):\n    n[0] += 1\n    sys.k = getattr(sys, 'k', 0) + 1\n    return a + b + n[0] + sys.k - 2\n"
+    assert judge(client, source, ADD).verdict == "passed"
+
+
+def test_limits_hold(client):
+    began = time.monotonic()
+    assert judge(client, "while True: pass", ECHO, wall_s=0.5).verdict == "timeout"
+    assert time.monotonic() - began < 3
+    big = "x = bytearray({} << 20); print(input())"
+    assert judge(client, big.format(150), ECHO, memory_mb=100).verdict == "memory_exceeded"
+    assert judge(client, big.format(150), ECHO, memory_mb=300).verdict == "passed"
+    wide = IoTests(fn_name=None, inputs=("",), outputs=("x" * 20_000,))
+    assert judge(client, "print('x' * 20000)", wide, output_kb=1).verdict == "passed"
+    assert judge(client, "print('x' * 90000)", wide, output_kb=1).verdict == "output_exceeded"
+
+
+def test_each_test_has_its_own_time(client):
+    four = IoTests(fn_name=None, inputs=("",) * 4, outputs=("1",) * 4)
+    slow = "import time\ntime.sleep(0.4)\nprint(1)"
+    assert judge(client, slow, four, wall_s=1.2).verdict == "passed"
+
+
+def test_run_all_goes_on():
+    four = IoTests(fn_name="f", inputs=((0,), (1,), (2,), (3,)), outputs=(0, 9, 2, 3))
+    source = "import os\ndef f(x):\n    if x == 2: os._exit(3)\n    return x\n"
+    with ExecutorClient(ExecutorConfig(slots=1, run_all=True)) as client:
+        result = judge(client, source, four)
+    verdicts = [test.verdict for test in result.tests]
+    assert verdicts == ["passed", "failed", "runtime_error", "passed"]
+    assert result.verdict == "failed"
+
+
+def test_run_command():
+    requests = [
+        {"id": "good", "source": "print(input())", "tests": {"inputs": ["1"], "outputs": ["1"]}},
+        {
+            "id": "covered",
+            "source": "def f(x):\n    return x",
+            "tests": {"fn_name": "f", "inputs": [[1]], "outputs": [2]},
+            "limits": {"wall_s": 5},
+            "coverage": True,
+        },
+    ]
+    text = "\n".join(["{", "[]", '{"id": "half"}', *map(json.dumps, requests), ""])
+    done = command(["run"], text.encode())
+    assert done.returncode == 0, done.stderr
+    results = {line["id"]: line for line in lines(done.stdout)[2:]}
+    assert [line["id"] for line in lines(done.stdout)[:2]] == [None, None]
+    assert results["half"]["verdict"] == "executor_error"
+    assert "source is missing" in results["half"]["detail"]
+    assert set(results["good"]) == {"id", "verdict", "tests", "wall_s"}
+    assert set(results["good"]["tests"][0]) == {"verdict", "wall_s", "detail"}
+    assert results["covered"]["verdict"] == "failed"
+    assert results["covered"]["covered"] == [[0, 22]]
+
+
+def test_bad_usage_and_doctor():
+    assert command(["run", "--isolation", "soft"], b"").returncode == 2
+    assert command([], b"").returncode == 2
+    report = json.loads(command(["doctor", "--json"], b"").stdout)
+    assert [entry["rung"] for entry in report["rungs"]] == ["full", "landlock", "seccomp", "none"]
+    assert all(entry["works"] or entry["reason"] for entry in report["rungs"])
+
+
+def test_interrupted_command_leaves_no_process():
+    with subprocess.Popen(
+        [*COMMAND, "run", "--slots", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        endless = {"id": "a", "source": "while True: pass", "tests": {"inputs": [""], "outputs": [""]}}
+        process.stdin.write(json.dumps(endless | {"limits": {"wall_s": 600}}).encode() + b"\n")
+        process.stdin.flush()
+        assert b"isolation" in process.stderr.readline()
+        time.sleep(0.3)
+        family = descendants(process.pid)
+        assert len(family) >= 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 1
+    assert gone(family)
+
+
+def descendants(pid):
+    found, queue = [], [pid]
+    while queue:
+        parent = queue.pop()
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            children = [int(word) for word in task.read_text().split()]
+            found += children
+            queue += children
+    return found
+
+
+def gone(pids, within_s=5.0):
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_broker_killed_once_is_replaced():
+    with ExecutorClient(ExecutorConfig(slots=2)) as client:
+        source = "import time\ntime.sleep(0.3)\nprint(input())"
+        request = Request(id="r", source=source, tests=ECHO)
+        futures = [client.submit(request) for _ in range(4)]
+        time.sleep(0.1)
+        family = descendants(client._process.pid)
+        client._process.kill()
+        assert [future.result(timeout=60).verdict for future in futures] == ["passed"] * 4
+        assert client.metrics()["broker_restarts"] == 1
+        assert gone(family)
+
+
+def test_broker_killed_twice_is_said():
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        request = Request(id="r", source="import time\ntime.sleep(60)", tests=ECHO)
+        future = client.submit(Request(**vars(request) | {"limits": Limits(wall_s=60)}))
+        for _ in range(2):
+            client._process.kill()
+            deadline = time.monotonic() + 20
+            started = client.metrics()["broker_restarts"]
+            while client.metrics()["broker_restarts"] == started and time.monotonic() < deadline:
+                time.sleep(0.02)
+        with pytest.raises(ExecutorDied, match="ended twice"):
+            future.result(timeout=20)
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
+
+
+def test_slot_killed_is_replaced_and_its_program_run_again():
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        future = client.submit(Request(id="r", source="import time\ntime.sleep(0.4)\nprint(input())", tests=ECHO))
+        time.sleep(0.2)
+        for pid in descendants(client._process.pid):
+            os.kill(pid, signal.SIGKILL)
+            break
+        assert future.result(timeout=30).verdict == "passed"
+        assert client.metrics()["slot_restarts"] == 1
+
+
+def test_cancelling_frees_the_slot():
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
+        future = client.submit(endless)
+        time.sleep(0.2)
+        assert future.cancel()
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
+
+
+def test_no_descriptor_or_process_is_left():
+    before = len(os.listdir("/proc/self/fd"))
+    with ExecutorClient(ExecutorConfig(slots=2)) as client:
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
+        family = [client._process.pid, *descendants(client._process.pid)]
+    assert gone(family)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_deadline_of_a_batch(client):
+    endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
+    with pytest.raises(TimeoutError, match="unfinished"):
+        list(client.run([endless], timeout_s=0.3))
+
+
+def test_round_trips(client):
+    fields = request_to_json(Request(id="r", source="print(input())", tests=ECHO, coverage=True))
+    assert request_to_json(parse_request(json.loads(json.dumps(fields)))) == fields
+    result = client.submit(parse_request(fields)).result()
+    assert parse_result(json.loads(json.dumps(result_to_json(result)))) == result
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"inputs": ["a"], "outputs": []}, "tests.outputs is"),
+        ({"inputs": ["a"], "outputs": ["b", "c"]}, "as many entries"),
+        ({"fn_name": "f", "inputs": [3], "outputs": [1]}, r"tests.inputs\[0\] is 3"),
+        ({"fn_name": "f(", "inputs": [[]], "outputs": [1]}, "identifier"),
+        ({"inputs": [1], "outputs": ["b"]}, r"tests.inputs\[0\] is 1"),
+        ({"assertions": [], "setup": ""}, "tests.assertions is"),
+        ({"assertions": [3]}, r"tests.assertions\[0\] is 3"),
+        ({"inputs": ["a"], "outputs": ["b"], "other": 1}, '"other"'),
+        (None, "tests is null"),
+    ],
+)
+def test_bad_tests_are_named(fields, message):
+    with pytest.raises(ProtocolError, match=message):
+        parse_tests(fields)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["id", "source", "tests", "limits", "coverage"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON) | JSON, max_size=3))
+def test_any_json_is_refused_with_a_name(objects):
+    for thing in objects:
+        try:
+            parse_request(thing)
+        except ProtocolError as error:
+            assert "allowed" in str(error) or "missing" in str(error)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe", b'{"id": "a", "source": "\\ud800", "tests": {"inputs": [""], "outputs": [""]}}',
+        b"[" * 100_000, b'{"id": ' + b"9" * 5000 + b"}", b'"' + b"a" * 100_000, b"NaN", b"\x00",
+        b'{"id": "a", "source": "", "tests": {"assertions": ["assert"]}}',
+        b'{"id": "a", "source": "", "tests": {"assertions": ["' + b"(" * 900 + b'"]}}',
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_every_line_has_a_result_line(line):
+    done = command(["run", "--slots", "1"], line + b"\n")
+    assert done.returncode == 0
+    (result,) = lines(done.stdout)
+    assert result["verdict"] in tuple(Verdict)
