@@ -48,6 +48,8 @@ class DataConfig:
     Attributes:
       train: problems that SFT and PPO draw from.
       train_count: how many of them to take; None: all (generated sets need a number).
+      ppo_count: how many of them PPO draws from, so that each comes back often enough for its
+        curriculum to move; None: all that fit.
       evaluate: label -> problems, evaluated before and after.
       evaluate_count: how many of each; None: all.
       manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
@@ -56,6 +58,7 @@ class DataConfig:
 
     train: str = "builtin:train"
     train_count: int | None = None
+    ppo_count: int | None = None
     evaluate: dict[str, str] = field(default_factory=dict)
     evaluate_count: int | None = None
     manual_dir: Path | None = None

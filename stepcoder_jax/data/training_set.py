@@ -41,6 +41,7 @@ def make_training_set(
             kept.append((problem, plan, prompts))
         else:
             left_out[reason] = (*left_out.get(reason, ()), problem.id)
+    kept = kept[: config.data.ppo_count]
     return TrainingSet(
         problems=tuple(problem for problem, _, _ in kept),
         curricula=tuple(plan for _, plan, _ in kept),

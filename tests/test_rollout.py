@@ -1,0 +1,134 @@
+"""From samples to the learner's arrays."""
+
+from concurrent.futures import Future
+
+import jax
+import numpy as np
+import pytest
+from stepcoder_executor import IoTests, Limits, Request, Result, Verdict
+
+from stepcoder_jax.config import FGOConfig, RewardConfig
+from stepcoder_jax.program import TokenBytes, assemble
+from stepcoder_jax.rollout import Attempt, Rollout, Worker, make_batch, make_rollout, row_keys
+from stepcoder_jax.types import Problem, Prompt, Sample
+
+END = 256
+BYTES = TokenBytes(table=(*(bytes([i]) for i in range(256)), b""))
+PROBLEM = Problem(
+    id="p",
+    question="",
+    difficulty="introductory",
+    starter_code="",
+    canonical_solution=None,
+    tests=IoTests(fn_name="f", inputs=([1],), outputs=(2,)),
+    source="test",
+)
+
+
+def attempt(
+    response: str, verdict: Verdict, covered: tuple[tuple[int, int], ...] = ()
+) -> Attempt:
+    prompt = Prompt(tokens=(*b"ask:", *b"ab"), prefix_tokens=2)
+    tokens = (*response.encode(), END)
+    program = assemble(BYTES, prompt.prefix, tokens, stop=(), end_token=END)
+    result = Result(id="0", verdict=verdict, tests=(), covered=covered, wall_s=0.0)
+    logprobs = tuple(-0.5 * (i + 1) for i in range(len(tokens)))
+    sample = Sample(tokens=tokens, logprobs=logprobs, stopped="end_token")
+    return Attempt(problem=PROBLEM, prompt=prompt, sample=sample, program=program, result=result)
+
+
+def rollout(made: Attempt) -> Rollout:
+    return make_rollout(
+        made,
+        problem_index=0,
+        stage=1,
+        reward=RewardConfig(),
+        fgo=FGOConfig(),
+        rng=np.random.default_rng(0),
+    )
+
+
+def test_a_rollout_has_its_verdicts_score_and_trains_what_was_executed() -> None:
+    done = rollout(attempt("cdef", Verdict.FAILED, ((0, 4),)))
+    assert done.score == -0.3
+    # The program is "ab" + "cdef": c and d ran, e and f did not, the end token always counts.
+    assert done.is_trained.tolist() == [True, True, False, False, True]
+
+
+def test_everything_of_a_program_that_does_not_compile_is_trained() -> None:
+    done = rollout(attempt("c(", Verdict.COMPILE_ERROR))
+    assert done.score == -1.0
+    assert done.is_trained.all()
+
+
+def test_rows_are_prompt_response_padding_in_the_shortest_bucket() -> None:
+    rollouts = [
+        rollout(attempt("cdef", Verdict.PASSED, ((0, 6),))),
+        rollout(attempt("c", Verdict.EXECUTOR_ERROR)),
+    ]
+    batch = make_batch(rollouts, row_buckets=(8, 12, 16), pad_token=0)
+    assert batch.tokens.shape == (2, 12)
+    assert batch.tokens[0].tolist() == [*b"ask:abcdef", END, 0]
+    assert batch.is_response[0].tolist() == [False] * 6 + [True] * 5 + [False]
+    assert batch.sampler_logprobs[0, 6:11].tolist() == [-0.5, -1.0, -1.5, -2.0, -2.5]
+    # What the executor could not judge keeps its row and takes no part.
+    assert not batch.is_response[1].any()
+    assert batch.scores.tolist() == [1.0, 0.0]
+    assert batch.scores.dtype == np.float32
+
+
+class InstantSampler:
+    """Answers every row with its own number."""
+
+    token_bytes, stop = BYTES, ()
+
+    class settings:  # noqa: N801
+        end_token = END
+
+    def generate(self, params, prompts, keys, *, samples):
+        for row in reversed(range(len(prompts) * samples)):
+            yield row, Sample(tokens=(48 + row, END), logprobs=(-1.0, -1.0), stopped="end_token")
+
+
+class InstantClient:
+    """Passes even rows; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+
+    def submit(self, request: Request) -> Future:
+        self.asked.append(request)
+        future: Future = Future()
+        verdict = Verdict.PASSED if int(request.id) % 2 == 0 else Verdict.FAILED
+        future.set_result(
+            Result(id=request.id, verdict=verdict, tests=(), covered=((0, 9),), wall_s=0.0)
+        )
+        return future
+
+
+def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None:
+    client = InstantClient()
+    worker = object.__new__(Worker)
+    fields = {"sampler": InstantSampler(), "client": client, "limits": Limits(wall_s=1.5)}
+    for name, value in {**fields, "check": lambda: None}.items():
+        object.__setattr__(worker, name, value)
+    prompts = [Prompt(tokens=(1,), prefix_tokens=0), Prompt(tokens=(2, 97), prefix_tokens=1)]
+    done = worker.attempt(
+        {}, [PROBLEM] * 2, prompts, row_keys(jax.random.key(0), 0, 4), samples=2, coverage=True
+    )
+    assert [a.program.text for a in done.rows] == ["0", "1", "a2", "a3"]
+    assert [a.result.verdict.value for a in done.rows] == ["passed", "failed"] * 2
+    assert [r.id for r in client.asked] == ["3", "2", "1", "0"]
+    assert all(r.coverage and r.limits.wall_s == 1.5 for r in client.asked)
+
+
+def test_a_rows_key_depends_on_its_number_alone() -> None:
+    key = jax.random.key(7)
+    whole = jax.random.key_data(row_keys(key, 0, 12))
+    np.testing.assert_array_equal(jax.random.key_data(row_keys(key, 8, 4)), whole[8:])
+    assert len(np.unique(whole, axis=0)) == 12
+
+
+def test_a_response_longer_than_every_bucket_is_an_error() -> None:
+    with pytest.raises(StopIteration):
+        make_batch([rollout(attempt("cdef", Verdict.PASSED))], row_buckets=(8,), pad_token=0)

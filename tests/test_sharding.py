@@ -1,0 +1,53 @@
+"""The mesh and the table; eight simulated devices in a process of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jax.sharding import PartitionSpec
+
+from stepcoder_jax.config import ConfigError, MeshConfig
+from stepcoder_jax.sharding import MESH_AXES, make_mesh, partition_spec
+
+EIGHT_DEVICES = Path(__file__).parent / "eight_devices.py"
+
+
+def test_one_device_is_a_mesh_of_ones() -> None:
+    assert dict(make_mesh(MeshConfig()).shape) == dict.fromkeys(MESH_AXES, 1)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"data": 2}, {"data": -1, "fsdp": -1}, {"tensor": 3}, {"data": 0}]
+)
+def test_sizes_that_do_not_fit_the_devices_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"mesh = .*1 devices"):
+        make_mesh(MeshConfig(**sizes))
+
+
+def test_logical_axes_become_mesh_axes() -> None:
+    assert partition_spec(("layers", "embed", "mlp")) == PartitionSpec(None, "fsdp", "tensor")
+    assert partition_spec(("batch",)) == PartitionSpec(("data", "fsdp"))
+
+
+def test_collisions_and_unknown_axes_raise() -> None:
+    with pytest.raises(ValueError, match="wanted twice"):
+        partition_spec(("heads", "mlp"))
+    with pytest.raises(ValueError, match="'width'"):
+        partition_spec(("embed", "width"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "1,1,8", "2,2,2", "4,1,2"])
+def test_the_step_is_the_same_on_eight_devices(mesh: str) -> None:
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = subprocess.run(
+        [sys.executable, str(EIGHT_DEVICES), mesh],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

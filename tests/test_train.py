@@ -1,0 +1,152 @@
+"""A whole recipe on a toy model: it runs, stops, resumes bit for bit, and survives kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
+from stepcoder_jax.config import RunConfig, override
+from stepcoder_jax.progress import Display
+from stepcoder_jax.stop import Interrupted, StopRequest
+from stepcoder_jax.train import train
+
+ITERATIONS = 3
+RECIPE = [
+    "--model.shape=tiny-test",
+    "--model.vocab_size=300",
+    "--data.train_count=24",
+    "--data.evaluate={heldout: builtin:heldout}",
+    "--data.evaluate_count=3",
+    "--data.verify=false",
+    "--sft.steps=4",
+    "--sft.batch=4",
+    "--sft.row_tokens=160",
+    "--sft.optimizer.learning_rate=0.01",
+    "--rollout={problems: 2, samples: 2, prompt_buckets: [160], row_buckets: [170]}",
+    "--sampling.max_new_tokens=100",
+    "--sampling.chunk_tokens=20",
+    "--sampling.slots=4",
+    "--ppo={epochs: 1, minibatches: 2}",
+    "--policy_optimizer.learning_rate=0.001",
+    "--checkpoint={every: 1, sft_every: 2}",
+    "--executor.slots=1",
+]
+TIMINGS = {"seconds", "tokens_per_s"}
+
+
+def recipe(folder: Path, iterations: int = ITERATIONS) -> RunConfig:
+    return override(RunConfig(run_dir=folder, iterations=iterations), RECIPE)
+
+
+class StopAfter(StopRequest):
+    """Asks for a stop at the n-th place where the run looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.left = looks
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.signal = signal.SIGTERM
+        super().check()
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest PPO checkpoint, by path, and the curriculum."""
+    store = ocp.training.Checkpointer(folder / "checkpoints" / "ppo")
+    state = store.load_checkpointables()["state"]
+    host = store.checkpointables_metadata(store.latest.step).custom_metadata["host"]
+    store.close()
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    found = {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+    return found | {"curriculum": json.loads(host)["curriculum"]}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert log(a) == log(b)
+    assert (a / "samples.jsonl").read_text() == (b / "samples.jsonl").read_text()
+    left, right = arrays(a), arrays(b)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        np.testing.assert_array_equal(value, right[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train(recipe(folder), Display(), StopRequest())
+    return folder
+
+
+def test_a_run_leaves_everything_it_promises(whole: Path) -> None:
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["steps"] == ITERATIONS
+    assert set(summary["pass@1_before"]) == set(summary["pass@1_after"]) == {"heldout"}
+    rows = log(whole)
+    assert [r["step"] for r in rows if r["phase"] == "ppo"] == [1, 2, 3]
+    assert [r["label"] for r in rows if r["phase"] == "eval"] == ["after_sft", "after_ppo"]
+    assert (whole / "report.html").read_text().startswith("<!")
+    for row in rows:
+        if row["phase"] == "ppo":
+            assert row["logprob_gap"] < 1e-4
+            assert row["ratio_min"] <= 1 <= row["ratio_max"]
+
+
+# Where a stop is asked for: in SFT, between the chunks of a rollout, at the very beginning.
+@pytest.mark.parametrize("looks", [(3,), (1, 9), (15, 30)])
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
+    whole: Path, tmp_path: Path, looks: tuple[int, ...]
+) -> None:
+    for count in looks:
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            train(recipe(tmp_path), Display(), StopAfter(count))
+    train(recipe(tmp_path), Display(), StopRequest())
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_run_made_longer_goes_on_where_it_ended(whole: Path, tmp_path: Path) -> None:
+    train(recipe(tmp_path, iterations=2), Display(), StopRequest())
+    before = [r for r in log(tmp_path) if r["phase"] == "ppo"]
+    assert before == [r for r in log(whole) if r["phase"] == "ppo"][:2]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_is_the_run_that_was_not(
+    whole: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, __file__, str(tmp_path)]
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=dict(os.environ))
+        time.sleep(float(rng.uniform(5, 25)))
+        process.kill()
+        process.wait()
+    subprocess.run(command, check=True, timeout=600)
+    assert_same_run(whole, tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(whole: Path, tmp_path: Path) -> None:
+    store = CheckpointStore(whole / "checkpoints" / "ppo", keep=2)
+    with pytest.raises(CheckpointError, match="another model"):
+        store.restore_policy({"w": np.zeros(3, np.float32)})
+    store.close()
+
+
+if __name__ == "__main__":
+    train(recipe(Path(sys.argv[1])), Display(), StopRequest())
