@@ -14,9 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig
+from stepcoder_executor.client import ExecutorClient, ExecutorConfig, Isolation
 from stepcoder_executor.protocol import IoTests, Request, request_to_json
 
 _CALL = '''\
@@ -100,12 +100,13 @@ def measure(n: int, slots: int, parent_gib: float) -> list[dict[str, Any]]:
     slots = ExecutorConfig(slots=slots).n_slots
     bare = _timed("bare fork", lambda: _run_bare(requests, slots), n)
     rows = [bare]
-    for label, isolation, coverage in (
+    ways: tuple[tuple[str, Isolation, bool], ...] = (
         ("all layers", "best", False),
         ("all layers, coverage", "best", True),
         ("no layers", "none", False),
         ("no layers, coverage", "none", True),
-    ):
+    )
+    for label, isolation, coverage in ways:
         rows.append(_row(label, isolation, coverage, requests, slots))
     for row in rows:
         row["of_bare"] = row["programs_per_s"] / bare["programs_per_s"]
@@ -125,7 +126,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 def _row(
     label: str,
-    isolation: Literal["best", "none"],
+    isolation: Isolation,
     coverage: bool,
     requests: list[Request],
     slots: int,
@@ -178,20 +179,21 @@ def _cpu_s() -> float:
 def _request(index: int) -> Request:
     salt, kind = index % 17, index % 20
     offset = 1 if kind in (3, 11) else 0
+    inputs: list[Any] = []
+    outputs: list[Any] = []
+    fn_name: str | None = None
     if index % 10 < 7:
-        source, inputs, outputs = _CALL.format(salt=salt, offset=offset), [], []
+        source, fn_name = _CALL.format(salt=salt, offset=offset), "solve"
         for k in range(_N_TESTS):
             values = [(index * 7 + k * 13 + j * 5) % 40 for j in range(12)]
             inputs.append([values, k + 2])
             outputs.append(_solve(values, k + 2, salt))
-        fn_name = "solve"
     else:
-        source, inputs, outputs = _STDIO.format(salt=salt, offset=offset), [], []
+        source = _STDIO.format(salt=salt, offset=offset)
         for k in range(_N_TESTS):
             pairs = [((index + j * 3 + k) % 9, (index * j + k) % 11) for j in range(8)]
             inputs.append("\n".join(["8", *(f"{a} {b}" for a, b in pairs)]) + "\n")
             outputs.append(f"{max(a * b - salt for a, b in pairs)}\n")
-        fn_name = None
     if kind == 5:
         source = f"raise ValueError({index})\n{source}"
     elif kind == 15:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from stepcoder_executor.protocol import shorten
+from stepcoder_executor.fields import shorten
 
 CompareRule = Literal["strict", "apps"]
 

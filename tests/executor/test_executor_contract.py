@@ -97,13 +97,17 @@ ODD_SCRIPTS = {
     "dataclass": (
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: str\nprint(A(input()).x)"
     ),
-    "named tuple": "from collections import namedtuple\nA = namedtuple('A', 'x')\nprint(A(input()).x)",
+    "named tuple": (
+        "from collections import namedtuple\nA = namedtuple('A', 'x')\nprint(A(input()).x)"
+    ),
     "pickle": (
         "import pickle\nclass A: pass\na = A()\na.x = input()\n"
         "print(pickle.loads(pickle.dumps(a)).x)"
     ),
     "enum": "import enum\nclass A(enum.Enum):\n    X = input()\nprint(A.X.value)",
-    "replaced stdout": "import io, sys\nsys.stdout = io.TextIOWrapper(open(1, 'wb', 0))\nprint(input())",
+    "replaced stdout": (
+        "import io, sys\nsys.stdout = io.TextIOWrapper(open(1, 'wb', 0))\nprint(input())"
+    ),
     "never closed": "out = open(1, 'w', closefd=False)\nout.write(input())",
     "exit flushed": "import os\nprint(input(), flush=True)\nos._exit(0)",
     "asyncless": "def g():\n    yield input()\nprint(next(g()))",
@@ -118,13 +122,17 @@ ODD_SCRIPTS = {
         "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and g(n - 1)\n"
         "g(20000)\nprint(input())"
     ),
-    "decimal": "from decimal import Decimal\nprint(' '.join(str(Decimal(x)) for x in input().split()))",
+    "decimal": (
+        "from decimal import Decimal\nprint(' '.join(str(Decimal(x)) for x in input().split()))"
+    ),
     "floats": "print(*[float(x) for x in input().split()])",
     "blank lines": "print()\nprint(input())\nprint('\\n')",
     "exec": "exec('print(input())')",
     "sleep": "import time\ntime.sleep(0.01)\nprint(input())",
     "warnings": "import warnings\nwarnings.warn('x')\nprint(input(), '\\d'[:0])",
-    "private name": "__name = input()\nclass A:\n    def g(self): return globals()['__name']\nprint(A().g())",
+    "private name": (
+        "__name = input()\nclass A:\n    def g(self): return globals()['__name']\nprint(A().g())"
+    ),
     "prelude names": "print(*map(str, deque(input().split())))",
     "shadowed prelude": "deque = list\nmath = print\nmath(input())",
     "stop iteration": "it = iter([1])\nnext(it)\nnext(it, None)\nprint(input())",
@@ -157,7 +165,12 @@ def test_odd_but_correct(client, name):
         ("assert max(f()) == 1", "def max(x): return 1\ndef f(): return 9", "passed", True),
         ("assert f() == 2", "def f(): return 1 / 0", "runtime_error", True),
         ("assert f() < 2", "def f(): return 'a'", "runtime_error", True),
-        ("assert [x for x in f()] == g()", "def f(): return 'a'\ng = lambda: ['a']", "passed", False),
+        (
+            "assert [x for x in f()] == g()",
+            "def f(): return 'a'\ng = lambda: ['a']",
+            "passed",
+            False,
+        ),
         ("assert f() == g()", "def f(): return object\ng = f", "passed", False),
         ("assert f(k) == 4", "def f(x): return x + 1", "passed", True),
     ],
@@ -170,7 +183,8 @@ def test_assertions(client, assertion, source, verdict, is_trusted):
 
 def test_expected_values_stay_outside(client):
     source = (
-        "import gc\ndef f(x):\n    seen = [o for o in gc.get_objects() if type(o) in (list, dict)]\n"
+        "import gc\ndef f(x):\n"
+        "    seen = [o for o in gc.get_objects() if type(o) in (list, dict)]\n"
         "    sought = 99172 + x\n    return sought if str(sought) in repr(seen) else 0\n"
     )
     for assertion in ("assert f(1) == 99173", "assert abs(f(1) - 99173) < 1"):
@@ -178,7 +192,10 @@ def test_expected_values_stay_outside(client):
 
 
 def test_state_does_not_leak_between_tests(client):
-    source = "import sys\nn = [0]\ndef f(a, b):\n    n[0] += 1\n    sys.k = getattr(sys, 'k', 0) + 1\n    return a + b + n[0] + sys.k - 2\n"
+    source = (
+        "import sys\nn = [0]\ndef f(a, b):\n    n[0] += 1\n    sys.k = getattr(sys, 'k', 0) + 1\n"
+        "    return a + b + n[0] + sys.k - 2\n"
+    )
     assert judge(client, source, ADD).verdict == "passed"
 
 
@@ -247,7 +264,11 @@ def test_interrupted_command_leaves_no_process():
         [*COMMAND, "run", "--slots", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        endless = {"id": "a", "source": "while True: pass", "tests": {"inputs": [""], "outputs": [""]}}
+        endless = {
+            "id": "a",
+            "source": "while True: pass",
+            "tests": {"inputs": [""], "outputs": [""]},
+        }
         process.stdin.write(json.dumps(endless | {"limits": {"wall_s": 600}}).encode() + b"\n")
         process.stdin.flush()
         assert b"isolation" in process.stderr.readline()
@@ -309,7 +330,9 @@ def test_broker_killed_twice_is_said():
 
 def test_slot_killed_is_replaced_and_its_program_run_again():
     with ExecutorClient(ExecutorConfig(slots=1)) as client:
-        future = client.submit(Request(id="r", source="import time\ntime.sleep(0.4)\nprint(input())", tests=ECHO))
+        future = client.submit(
+            Request(id="r", source="import time\ntime.sleep(0.4)\nprint(input())", tests=ECHO)
+        )
         time.sleep(0.2)
         for pid in descendants(client._process.pid):
             os.kill(pid, signal.SIGKILL)
@@ -380,16 +403,15 @@ NAMES = st.sampled_from(["id", "source", "tests", "limits", "coverage"])
 @given(st.lists(st.dictionaries(NAMES, JSON) | JSON, max_size=3))
 def test_any_json_is_refused_with_a_name(objects):
     for thing in objects:
-        try:
+        with pytest.raises(ProtocolError, match=r"allowed|missing"):
             parse_request(thing)
-        except ProtocolError as error:
-            assert "allowed" in str(error) or "missing" in str(error)
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        b"\xff\xfe", b'{"id": "a", "source": "\\ud800", "tests": {"inputs": [""], "outputs": [""]}}',
+        b"\xff\xfe",
+        b'{"id": "a", "source": "\\ud800", "tests": {"inputs": [""], "outputs": [""]}}',
         b"[" * 100_000, b'{"id": ' + b"9" * 5000 + b"}", b'"' + b"a" * 100_000, b"NaN", b"\x00",
         b'{"id": "a", "source": "", "tests": {"assertions": ["assert"]}}',
         b'{"id": "a", "source": "", "tests": {"assertions": ["' + b"(" * 900 + b'"]}}',

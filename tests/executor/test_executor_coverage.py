@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import pairwise
 
 import coverage
 import pytest
@@ -62,7 +63,9 @@ TABLE = {
     "while true": "def f(a):\n    while True:\n        if a: break\n        «a += 1»\n    return\n",
     "for else": "def f(a):\n    for k in range(a):\n        break\n    «else:\n        a = 1»\n",
     "for never": "def f(a):\n    for «k» in []:\n        «a = k»\n    else:\n        a = 2\n",
-    "many lines": "def f(a):\n    x = max(\n        a,\n        1 if a else «2»,\n    )\n    return x\n",
+    "many lines": (
+        "def f(a):\n    x = max(\n        a,\n        1 if a else «2»,\n    )\n    return x\n"
+    ),
     "format string": "def f(a):\n    return f'é{a}ü{a if a else «b»!r}ö'\n",
     "non-ASCII": "def f(a):\n    é = 'ñandú' if a else «'ß'»; ü = é  # ø\n    return ü\n",
     "wide": "def f(a):\n    x = '😀😀' if not a else 1; y = «»2\n".replace(
@@ -73,9 +76,13 @@ TABLE = {
     "CR": "def f(a):\r    if a:\r        return 1\r    «return 2»\r",
     "form feed": "\x0cdef f(a):\n    return 1 if a else «2»\n",
     "byte order mark": "\ufeffdef f(a):\n    return 1 if a else «2»\n",
-    "docstring": 'def f(a):\n    """Says."""\n    return 1\ndef g():\n    «"""Never."""\n    return 1»\n',
+    "docstring": (
+        'def f(a):\n    """Says."""\n    return 1\ndef g():\n    «"""Never."""\n    return 1»\n'
+    ),
     "only a docstring": 'def f(a):\n    """Says."""\ndef g():\n    «"""Never."""»\n',
-    "comment": "def f(a):\n    # first\n    if a:  # why\n        # then\n        b = 1\n    return b\n",
+    "comment": (
+        "def f(a):\n    # first\n    if a:  # why\n        # then\n        b = 1\n    return b\n"
+    ),
     "comment of what is skipped": "def f(a):\n    if a > 9:\n        «# skipped\n        b = 1»\n",
     "global": "def f(a):\n    global z\n    z = a\ndef g():\n    «global z\n    z = 1»\n",
     "runtime error": "def f(a):\n    b = a\n    c = b + int('x') «* 2»\n    «return c»\n".replace(
@@ -141,7 +148,7 @@ def test_spans_are_sorted_and_disjoint(client):
     source, _ = unmarked(TABLE["match"])
     covered = run_one(client, source).covered
     assert all(start < end for start, end in covered)
-    assert all(a[1] < b[0] for a, b in zip(covered, covered[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(covered))
     assert covered[-1][1] <= len(source)
 
 
@@ -150,7 +157,10 @@ def test_compile_error_covers_nothing(client):
 
 
 def test_union_over_the_tests_that_ran(client):
-    source = "a = int(input())\nif a == 1:\n    print(1)\nelif a == 2:\n    print(2)\nelse:\n    print(3)\n"
+    source = (
+        "a = int(input())\nif a == 1:\n    print(1)\nelif a == 2:\n    print(2)\n"
+        "else:\n    print(3)\n"
+    )
     two = IoTests(fn_name=None, inputs=("1", "2", "3"), outputs=("1", "0", "3"))
     is_covered = flags(source, run_one(client, source, two).covered)
     ran = {k for k in (1, 2, 3) if is_covered[source.index(f"print({k})")]}

@@ -13,7 +13,7 @@ from typing import Any
 from slot.values import NotEncodableError, encode_plain, encode_tagged
 
 FILENAME = "<program>"
-STDIN, STDOUT = 0, 1
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,11 @@ class Program:
 
 def open_standard_streams() -> None:
     """Give ``sys`` new text streams over the real descriptors 0, 1 and 2."""
-    sys.stdin = sys.__stdin__ = _text(io.BufferedReader(io.FileIO(STDIN, "r", closefd=False)))
-    sys.stdout = sys.__stdout__ = _text(io.BufferedWriter(io.FileIO(STDOUT, "w", closefd=False)))
-    sys.stderr = sys.__stderr__ = _text(io.BufferedWriter(io.FileIO(2, "w", closefd=False)))
+    stdin = _text(io.BufferedReader(io.FileIO(STDIN, "r", closefd=False)))
+    stdout = _text(io.BufferedWriter(io.FileIO(STDOUT, "w", closefd=False)))
+    stderr = _text(io.BufferedWriter(io.FileIO(STDERR, "w", closefd=False)))
+    streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+    vars(sys).update(streams | {f"__{name}__": stream for name, stream in streams.items()})
 
 
 def from_exception(error: BaseException) -> Outcome:
@@ -166,7 +168,8 @@ def _finish_script(module: types.ModuleType) -> None:
 def _flush() -> None:
     for stream in (sys.stdout, sys.__stdout__):
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except BaseException:
             # The judge sees how much was written; a stream the program broke has nothing more.
             continue

@@ -1,8 +1,8 @@
 """Places in a source text: offsets of syntax nodes, and where the lines around them begin."""
 
-import ast
 import re
 from bisect import bisect_right
+from typing import Any
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -15,13 +15,13 @@ class SourceText:
         self.line_starts = [0, *(match.end() for match in _LINE_END.finditer(source))]
         self._is_ascii = source.isascii()
 
-    def start(self, node: ast.AST) -> int:
+    def start(self, node: Any) -> int:
         """Where a node begins."""
-        return self._offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
+        return self._offset(node.lineno, node.col_offset)
 
-    def end(self, node: ast.AST) -> int:
+    def end(self, node: Any) -> int:
         """Where a node ends."""
-        return self._offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+        return self._offset(node.end_lineno, node.end_col_offset)
 
     def next_line(self, end: int) -> int:
         """The start of the line after ``end``, or ``end`` if a statement follows on this line."""

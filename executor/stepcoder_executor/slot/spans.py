@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from opcode import opmap
 
 from slot.source_text import SourceText
+from slot.syntax import Position, defaults, extent, is_passive, parts, place
 
-Position = tuple[int | None, int | None, int | None, int | None]
 Marks = tuple[int, ...]
 _NEVER = 0
-_PASSIVE = (ast.Pass, ast.Global, ast.Nonlocal)
 _JUMPING = (ast.Pass, ast.Continue, ast.Break)
 _NOWHERE: Position = (None, None, None, None)
 _BRANCHES = frozenset(op for name, op in opmap.items() if name.startswith("POP_JUMP_"))
 _JUMPS = frozenset(op for name, op in opmap.items() if name.startswith("JUMP_"))
 _LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
-_Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ def map_spans(source: str, tree: ast.Module, code: types.CodeType) -> SpanMap:
     """The span map of a program, from its text, its syntax tree and its compiled code."""
     has_jumps = any(word in source for word in ("continue", "break", "pass"))
     nodes = ast.walk(tree) if has_jumps else ()
-    leaving = {_extent(node) for node in nodes if isinstance(node, _JUMPING)}
+    leaving = {extent(node) for node in nodes if isinstance(node, _JUMPING)}
     places = {id(one): _places(one, leaving) for one in all_codes(code)}
     painter = _Painter(source, {place for some in places.values() for place in some})
     painter.paint(tree)
@@ -63,7 +61,7 @@ def map_lines(source: str, code: types.CodeType) -> SpanMap:
     """The span map by whole lines, for a program too deeply nested for :func:`map_spans`."""
     starts = array("I", SourceText(source).line_starts)
     owners = array("I", range(1, len(starts) + 1))
-    tables = {
+    tables: dict[int, list[Marks]] = {
         id(one): [(line,) if line else () for line, *_ in one.co_positions()]
         for one in all_codes(code)
     }
@@ -145,7 +143,7 @@ class _Painter:
         for k, statement in enumerate(body):
             self._cuts.append((start, owners[k]))
             has_code = self._statement(statement, owners[k])
-            if not has_code and _is_passive(statement):
+            if not has_code and is_passive(statement):
                 silent.append(k)
             start = self._text.next_line(self._text.end(statement))
         for k in silent:
@@ -170,7 +168,7 @@ class _Painter:
         has_code = self._own(node, owner, ())
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                self._expressions([*node.decorator_list, *_defaults(node.args)], owner, (owner,))
+                self._expressions([*node.decorator_list, *defaults(node.args)], owner, (owner,))
                 self._function_body(node)
             case ast.ClassDef():
                 header = [*node.decorator_list, *node.bases, *node.keywords]
@@ -244,7 +242,7 @@ class _Painter:
         """Paint child nodes in source order; whether any has an instruction."""
         placed = [node for node in nodes if "lineno" in node._attributes]
         if len(placed) > 1:
-            placed.sort(key=_place)
+            placed.sort(key=place)
         found = False
         for node in placed:
             found |= self._expression(node, owner, up)
@@ -259,7 +257,7 @@ class _Painter:
                 self._cuts += (self._text.start(node), owner), (self._text.end(node), parent)
             return has_own
         self._cuts.append((self._text.start(node), owner))
-        found = self._expressions(_parts(node), owner, up if has_own else (owner, *up))
+        found = self._expressions(parts(node), owner, up if has_own else (owner, *up))
         self._cuts.append((self._text.end(node), parent))
         if not has_own and not found and not isinstance(node, ast.Call):
             # Folded into a constant of the parent. A call is never folded: it cannot be reached.
@@ -268,7 +266,7 @@ class _Painter:
 
     def _own(self, node: ast.AST, owner: int, up: Marks) -> bool:
         """Give ``owner`` the instructions at exactly this node's place; whether there are any."""
-        place = _extent(node)
+        place = extent(node)
         if place not in self._positions:
             return False
         self._marks[place] = (owner, *up, *self._marks.get(place, ()))
@@ -282,9 +280,12 @@ class _Painter:
         if (line, column) >= (end_line, end_column):
             return ()
         around = [
-            (d - b, e - c, marks)
-            for (b, d, c, e), marks in self._marks.items()
-            if marks and (b, c) <= (line, column) and (end_line, end_column) <= (d, e)  # type: ignore[operator]
+            (other[1] - other[0], other[3] - other[2], marks)
+            for other, marks in self._marks.items()
+            if None not in other
+            and marks
+            and (other[0], other[2]) <= (line, column)
+            and (end_line, end_column) <= (other[1], other[3])
         ]
         return min(around)[2] if around else ()
 
@@ -294,42 +295,3 @@ class _Painter:
         if not decorators:
             return self._text.start(body[0])
         return self._text.source.rfind("@", 0, self._text.start(decorators[0]))
-
-
-def _extent(node: ast.AST) -> Position:
-    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
-
-
-def _is_passive(node: ast.stmt) -> bool:
-    """Whether a statement does nothing, so that the compiler may leave it out."""
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant)
-    return isinstance(node, _PASSIVE) or (isinstance(node, ast.AnnAssign) and node.value is None)
-
-
-def _defaults(arguments: ast.arguments) -> list[ast.expr]:
-    return [*arguments.defaults, *(one for one in arguments.kw_defaults if one is not None)]
-
-
-def _parts(node: ast.AST) -> Iterable[ast.AST]:
-    """The nodes inside an expression. Annotations and parameters go with what declares them."""
-    match node:
-        case ast.Lambda():
-            return [*_defaults(node.args), node.body]
-        case ast.DictComp():
-            # The two are stored by one instruction, whose place is both.
-            pair = ast.Tuple([node.key, node.value], ast.Load())
-            pair.lineno, pair.col_offset = node.key.lineno, node.key.col_offset
-            pair.end_lineno, pair.end_col_offset = node.value.end_lineno, node.value.end_col_offset
-            return [pair, *_generator_parts(node.generators)]
-        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
-            return [node.elt, *_generator_parts(node.generators)]
-    return ast.iter_child_nodes(node)
-
-
-def _generator_parts(generators: list[ast.comprehension]) -> list[ast.expr]:
-    return [part for one in generators for part in (one.target, one.iter, *one.ifs)]
-
-
-def _place(node: ast.AST) -> tuple[int, int]:
-    return node.lineno, node.col_offset  # type: ignore[attr-defined]

@@ -73,7 +73,10 @@ def call(name: str, *arguments: object) -> int:
     Raises:
         OSError: it failed; the message names the call.
     """
-    result: int = _libc.syscall(ctypes.c_long(number(name)), *arguments)
+    found = number(name)
+    if found is None:
+        raise UnsupportedError(f"this architecture has no system call {name}")
+    result: int = _libc.syscall(ctypes.c_long(found), *arguments)
     return _checked(result, name)
 
 

@@ -10,6 +10,7 @@ import struct
 import sys
 import types
 from array import array
+from collections.abc import Callable
 
 from slot.spans import SpanMap, all_codes, map_lines, map_spans
 
@@ -55,7 +56,7 @@ class Tracer:
         """From now on, what runs for the first time is test ``k``'s."""
         self._test[0] = min(k + 1, 0xFFFF)
 
-    def _callback(self) -> "types.FunctionType":
+    def _callback(self) -> "Callable[[types.CodeType, int], object]":
         tables, hits, test = self._tables, self._hits, self._test
         disable = sys.monitoring.DISABLE
 
@@ -65,7 +66,7 @@ class Tracer:
                     hits[owner] = test[0]
             return disable
 
-        return note  # type: ignore[return-value]
+        return note
 
 
 def read_page(page: mmap.mmap) -> list[bytes]:

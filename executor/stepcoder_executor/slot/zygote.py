@@ -195,13 +195,13 @@ class Zygote:
 
 def _contents(fd: int) -> bytes:
     size = min(os.fstat(fd).st_size, MAX_TOTAL_BYTES)
-    pieces = []
-    while size > (done := sum(map(len, pieces))):
-        piece = os.pread(fd, size - done, done)
+    data = b""
+    while len(data) < size:
+        piece = os.pread(fd, size - len(data), len(data))
         if not piece:
             break
-        pieces.append(piece)
-    return b"".join(pieces)
+        data += piece
+    return data
 
 
 def _forget_own_modules() -> None:
