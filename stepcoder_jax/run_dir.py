@@ -46,10 +46,13 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"run_dir = {str(run.path)!r} cannot be made: {error}") from error
         run._take_lock()
-        saved = run.path / "config.yaml"
-        if saved.exists():
-            _refuse_other_recipe(read_config(run.path), config)
-        run._write("config.yaml", encode_config(config))
+        try:
+            if (run.path / "config.yaml").exists():
+                _refuse_other_recipe(read_config(run.path), config)
+            run._write("config.yaml", encode_config(config))
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def close(self) -> None:

@@ -95,10 +95,11 @@ def stepped(batch: TrainBatch, learner: Learner = LEARNER) -> tuple[TrainState, 
 def assert_same_step(a: tuple, b: tuple, rtol: float = 1e-5) -> None:
     for name, value in a[1].items():
         np.testing.assert_allclose(b[1][name], value, rtol=rtol, atol=1e-6, err_msg=name)
-    for x, y in zip(jax.tree.leaves(a[0].policy), jax.tree.leaves(b[0].policy), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6)
-    for x, y in zip(jax.tree.leaves(a[0].critic), jax.tree.leaves(b[0].critic), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6)
+    for model in ("policy", "critic"):
+        pairs = [jax.tree.leaves(getattr(state, model)) for state, _ in (a, b)]
+        for x, y in zip(*pairs, strict=True):
+            # A step moves these by a tenth of their size, so this sees a gradient's fifth digit.
+            assert jnp.linalg.norm(x - y) <= rtol * jnp.linalg.norm(x)
 
 
 @pytest.mark.parametrize("pieces", [2, 4, 8])
