@@ -1,6 +1,6 @@
 """Evaluation: n samples a problem, unbiased pass@k, by difficulty, and the table of verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ def evaluate(
     problems: Sequence[Problem],
     key: PRNGKeyArray,
     config: EvalConfig,
+    progress: Callable[[int], None],
 ) -> Evaluation:
     """Evaluates a policy at stage 0 (no prefix).
 
@@ -85,12 +86,15 @@ def evaluate(
       worker: its sampler holds the evaluation's temperature and nucleus.
       problems: all count; one whose prompt does not fit counts as not solved.
       key: the whole evaluation is a function of it.
+      progress: told how many responses have been sampled.
     """
     longest = worker.sampler.prompt_buckets[-1]
     kept, left_out = fitting(problems, lambda p: len(builder.prompt(p).tokens) <= longest)
     keys = row_keys(key, 0, len(kept) * config.samples)
     prompts = [builder.prompt(problem) for problem in kept]
-    done = worker.attempt(params, kept, prompts, keys, samples=config.samples, coverage=False)
+    done = worker.attempt(
+        params, kept, prompts, keys, samples=config.samples, coverage=False, progress=progress
+    )
     groups = [
         done.rows[first : first + config.samples]
         for first in range(0, len(done.rows), config.samples)

@@ -169,6 +169,7 @@ class PPOPhase:
             row_keys(jax.random.fold_in(self.key, 0), number * rows, rows),
             samples=self.config.rollout.samples,
             coverage=True,
+            progress=lambda _: None,
         )
 
     def _judge(

@@ -84,6 +84,7 @@ class Worker:
         *,
         samples: int,
         coverage: bool,
+        progress: Callable[[int], None],
     ) -> Attempts:
         """Samples each prompt ``samples`` times and judges every program.
 
@@ -91,6 +92,7 @@ class Worker:
           problems: one a prompt.
           keys: one a row; the rows of a prompt are adjacent.
           coverage: whether to ask for executed spans.
+          progress: told how many responses have been sampled.
 
         Raises:
           ExecutorDied: the executor could not be kept alive; nothing is scored then.
@@ -109,6 +111,7 @@ class Worker:
                 coverage=coverage,
             )
             pending[row] = (sample, program, self.client.submit(request))
+            progress(len(pending))
         generated = time.monotonic()
         rows = []
         for row in sorted(pending):

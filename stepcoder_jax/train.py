@@ -209,18 +209,28 @@ def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
         run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
     )
     found: dict[str, Any] = {}
-    with run.display.phase(f"evaluate {label}", len(run.evaluations)) as meter:
-        for number, (name, problems) in enumerate(run.evaluations.items(), start=1):
-            known = run.folder.evaluation(f"{label}:{name}")
-            if known is None:
-                key = jax.random.fold_in(run.key(EVAL_KEY), number)
-                done = evaluate(worker, run.workshop.builder, policy, problems, key, config)
-                known = done.to_json()
-                row = {"phase": "eval", "label": label, "set": name, **known}
-                run.folder.append("metrics", row)
-                run.folder.keep_evaluation(f"{label}:{name}", known)
-            found[name] = known
-            meter(number, {name: f"pass@1 {known['pass@1']:.3f}"})
+    for number, (name, problems) in enumerate(run.evaluations.items(), start=1):
+        known = run.folder.evaluation(f"{label}:{name}")
+        if known is None:
+            key = jax.random.fold_in(run.key(EVAL_KEY), number)
+            total = len(problems) * config.samples
+            with run.display.phase(f"evaluate {label} on {name}", total) as meter:
+                done = evaluate(
+                    worker,
+                    run.workshop.builder,
+                    policy,
+                    problems,
+                    key,
+                    config,
+                    lambda n, meter=meter: meter(n, {}),
+                )
+            known = done.to_json()
+            row = {"phase": "eval", "label": label, "set": name, **known}
+            run.folder.append("metrics", row)
+            run.folder.keep_evaluation(f"{label}:{name}", known)
+        rates = "  ".join(f"pass@{k} {known[f'pass@{k}']:.3f}" for k in config.k)
+        run.display.say(f"{label} on {name} ({known['problems']} problems): {rates}")
+        found[name] = known
     return found
 
 

@@ -109,7 +109,17 @@ def evaluate_model(
         with jax.set_mesh(workshop.mesh):
             params: Params = workshop.place_policy(trained.model.params)
             key = jax.random.key(config.seed)
-            found = evaluate(worker, workshop.builder, params, problems, key, config.eval)
+            total = len(problems) * config.eval.samples
+            with display.phase("evaluate", total) as meter:
+                found = evaluate(
+                    worker,
+                    workshop.builder,
+                    params,
+                    problems,
+                    key,
+                    config.eval,
+                    lambda n: meter(n, {}),
+                )
     return {"model": str(path), "problems_from": problems_name, **found.to_json()}
 
 

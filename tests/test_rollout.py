@@ -25,9 +25,7 @@ PROBLEM = Problem(
 )
 
 
-def attempt(
-    response: str, verdict: Verdict, covered: tuple[tuple[int, int], ...] = ()
-) -> Attempt:
+def attempt(response: str, verdict: Verdict, covered: tuple[tuple[int, int], ...] = ()) -> Attempt:
     prompt = Prompt(tokens=(*b"ask:", *b"ab"), prefix_tokens=2)
     tokens = (*response.encode(), END)
     program = assemble(BYTES, prompt.prefix, tokens, stop=(), end_token=END)
@@ -113,11 +111,19 @@ def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None
     for name, value in {**fields, "check": lambda: None}.items():
         object.__setattr__(worker, name, value)
     prompts = [Prompt(tokens=(1,), prefix_tokens=0), Prompt(tokens=(2, 97), prefix_tokens=1)]
+    seen: list[int] = []
     done = worker.attempt(
-        {}, [PROBLEM] * 2, prompts, row_keys(jax.random.key(0), 0, 4), samples=2, coverage=True
+        {},
+        [PROBLEM] * 2,
+        prompts,
+        row_keys(jax.random.key(0), 0, 4),
+        samples=2,
+        coverage=True,
+        progress=seen.append,
     )
     assert [a.program.text for a in done.rows] == ["0", "1", "a2", "a3"]
     assert [a.result.verdict.value for a in done.rows] == ["passed", "failed"] * 2
+    assert seen == [1, 2, 3, 4]
     assert [r.id for r in client.asked] == ["3", "2", "1", "0"]
     assert all(r.coverage and r.limits.wall_s == 1.5 for r in client.asked)
 

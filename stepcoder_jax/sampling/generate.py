@@ -58,14 +58,16 @@ class Sampler:
           ValueError: a prompt does not fit the longest bucket.
         """
         group = max(1, self.slots // samples)
+        # Prompts of like length go together: a group is as wide as its longest.
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
         for first in range(0, len(prompts), group):
-            chosen = list(prompts[first : first + group])
-            rows = jnp.arange(first * samples, (first + group) * samples)
+            chosen = by_length[first : first + group]
             # A short last group is filled up with rows that never open: one compiled shape.
-            filled = chosen + [chosen[-1]] * (min(group, len(prompts)) - len(chosen))
-            row_keys = keys[jnp.minimum(rows[: len(filled) * samples], len(keys) - 1)]
-            for row, sample in self._decode(params, filled, row_keys, len(chosen), samples):
-                yield first * samples + row, sample
+            filled = chosen + chosen[-1:] * (min(group, len(prompts)) - len(chosen))
+            rows = np.add.outer(np.array(filled) * samples, np.arange(samples)).ravel()
+            texts = [prompts[i] for i in filled]
+            for row, sample in self._decode(params, texts, keys[rows], len(chosen), samples):
+                yield int(rows[row]), sample
 
     def _decode(
         self,
