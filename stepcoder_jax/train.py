@@ -204,34 +204,33 @@ def reinforce(run: Run, policy: Params) -> Progress:
 
 def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
     """Evaluates on every set of ``data.evaluate``; what has been evaluated before is kept."""
-    config = run.config.eval
-    worker = run.workshop.worker(
-        run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
-    )
     found: dict[str, Any] = {}
-    for number, (name, problems) in enumerate(run.evaluations.items(), start=1):
+    for number, name in enumerate(run.evaluations, start=1):
         known = run.folder.evaluation(f"{label}:{name}")
         if known is None:
             key = jax.random.fold_in(run.key(EVAL_KEY), number)
-            total = len(problems) * config.samples
-            with run.display.phase(f"evaluate {label} on {name}", total) as meter:
-                done = evaluate(
-                    worker,
-                    run.workshop.builder,
-                    policy,
-                    problems,
-                    key,
-                    config,
-                    lambda n, meter=meter: meter(n, {}),
-                )
-            known = done.to_json()
-            row = {"phase": "eval", "label": label, "set": name, **known}
-            run.folder.append("metrics", row)
+            known = _evaluate(run, policy, f"{label} on {name}", run.evaluations[name], key)
+            run.folder.append("metrics", {"phase": "eval", "label": label, "set": name, **known})
             run.folder.keep_evaluation(f"{label}:{name}", known)
-        rates = "  ".join(f"pass@{k} {known[f'pass@{k}']:.3f}" for k in config.k)
+        rates = "  ".join(f"pass@{k} {known[f'pass@{k}']:.3f}" for k in run.config.eval.k)
         run.display.say(f"{label} on {name} ({known['problems']} problems): {rates}")
         found[name] = known
     return found
+
+
+def _evaluate(
+    run: Run, policy: Params, title: str, problems: Sequence[Problem], key: jax.Array
+) -> dict[str, Any]:
+    config, workshop = run.config.eval, run.workshop
+    worker = workshop.worker(
+        run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
+    )
+    with run.display.phase(f"evaluate {title}", len(problems) * config.samples) as meter:
+
+        def sampled(count: int) -> None:
+            meter(count, {})
+
+        return evaluate(worker, workshop.builder, policy, problems, key, config, sampled).to_json()
 
 
 def _verified(
