@@ -26,6 +26,7 @@ class ModelSettings:
       path: folder in Hugging Face form, or a GGUF file. None: fresh weights of ``shape``.
       shape: a named shape (``stepcoder_jax.model.SHAPES``) for fresh weights.
       vocab_size: size of the tokenizer trained for fresh weights.
+      split_digits: whether that tokenizer keeps every digit apart.
       dtype: of activations. Parameters, moments, log-probs and losses are float32 always.
       attention: back end of the attention function.
       remat: what the backward pass recomputes: nothing, whole layers, or all but the matmuls.
@@ -35,6 +36,7 @@ class ModelSettings:
     path: Path | None = None
     shape: str = "quickstart"
     vocab_size: int = 1024
+    split_digits: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "cudnn"] = "xla"
     remat: Literal["none", "layer", "dots"] = "none"

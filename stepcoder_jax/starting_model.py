@@ -11,7 +11,7 @@ from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import init_policy
-from stepcoder_jax.model.load import LoadedModel, load_model
+from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model
 from stepcoder_jax.model.tokenizer import load_tokenizer, train_tokenizer
 
 
@@ -26,14 +26,21 @@ def starting_model(
 
     Raises:
       ConfigError: an unknown shape.
-      ModelLoadError: the path holds no model that can be used.
+      ModelLoadError: the path holds no model that can be used, or there are neither texts nor a
+        tokenizer.
     """
     if settings.path is not None:
         return load_model(settings.path)
     if settings.shape not in SHAPES:
         raise ConfigError(f"model.shape = {settings.shape!r}: one of {', '.join(SHAPES)}")
+    if not texts and not tokenizer_dir.exists():
+        raise ModelLoadError(f"{tokenizer_dir} is missing: the run's tokenizer was kept there")
     if not tokenizer_dir.exists():
-        train_tokenizer(texts, settings.vocab_size).save_pretrained(tokenizer_dir)
+        tokenizer = train_tokenizer(texts, settings.vocab_size, split_digits=settings.split_digits)
+        # Under its name only when it is complete: an interrupted run leaves none.
+        part = tokenizer_dir.with_name(f"{tokenizer_dir.name}.part")
+        tokenizer.save_pretrained(part)
+        part.rename(tokenizer_dir)
     tokenizer = load_tokenizer(tokenizer_dir)
     config = replace(SHAPES[settings.shape], vocab_size=settings.vocab_size)
     params = init_policy(jax.random.key(seed), config)

@@ -103,8 +103,10 @@ def _roles(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {f"{role}_token": tokens[index] for role, index in ids.items() if index is not None}
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Train a byte-level BPE with digits apart; the same texts give the same tokenizer.
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, split_digits: bool = True
+) -> Tokenizer:
+    """Train a byte-level BPE; the same texts give the same tokenizer.
 
     Every text is encodable: all 256 bytes are tokens. Ids 0 and 1 are ``<pad>`` and ``<eos>``.
 
@@ -112,6 +114,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         texts: what to learn merges from.
         vocab_size: at most this many tokens; fewer when the texts hold no more pairs to merge, so
             size an embedding by ``len(tokenizer)``.
+        split_digits: every digit is a token. Without it a frequent number becomes one token, which
+            a very small model copies more easily.
 
     Raises:
         ValueError: ``vocab_size`` leaves no room for the bytes.
@@ -123,7 +127,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"vocab_size = {vocab_size} is too small: all bytes and {special} need {least}"
         )
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = _digits_apart()
+    tokenizer.pre_tokenizer = _digits_apart() if split_digits else _byte_level()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

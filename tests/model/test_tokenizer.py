@@ -85,3 +85,11 @@ def test_digits_leave_their_white_space_only_where_the_file_says_so(tokenizer: T
     assert apart == tokenizer.tokenize("x =    1")
     assert "".join(apart) == "".join(together)
     assert apart != together
+
+
+def test_a_trained_tokenizer_keeps_numbers_whole_only_when_asked_to() -> None:
+    texts = ["take 17 from 42 and 17 again"] * 50
+    apart = train_tokenizer(texts, 300).tokenize("take 17")
+    whole = train_tokenizer(texts, 300, split_digits=False).tokenize("take 17")
+    assert [piece[-1] for piece in apart[-2:]] == ["1", "7"]
+    assert whole[-1].endswith("17")
