@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stepcoder_jax.config import ConfigError, load_config
+from stepcoder_jax.config import ConfigError
+from stepcoder_jax.recipe import load_config
 
 
 class UserError(Exception):

@@ -1,17 +1,12 @@
-"""A run's configuration: frozen dataclasses, read strictly from YAML and command-line overrides.
+"""A run's configuration: frozen dataclasses and nothing else (``recipe`` reads them from files).
 
 Every hyper-parameter has its default here and nowhere below. Unknown keys are errors. A function
 receives its own sub-record, never the whole config.
 """
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import draccus
-import yaml
+from typing import Literal
 
 
 class ConfigError(ValueError):
@@ -338,7 +333,9 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_iteration(self)
+        _check_sampling(self)
+        _check_method(self)
 
     @property
     def rows(self) -> int:
@@ -351,164 +348,62 @@ def _require(ok: bool, name: str, value: object, allowed: str) -> None:
         raise ConfigError(f"{name} = {value!r}: {allowed}")
 
 
-def _check(config: RunConfig) -> None:
-    """Cross-field checks, before any long work starts."""
-    c = config
+def _check_iteration(c: RunConfig) -> None:
+    """Batches divide, buckets ascend."""
+    for name, value in (
+        ("rollout.problems", c.rollout.problems),
+        ("rollout.samples", c.rollout.samples),
+        ("ppo.epochs", c.ppo.epochs),
+        ("ppo.minibatches", c.ppo.minibatches),
+        ("ppo.microbatches", c.ppo.microbatches),
+        ("sft.batch", c.sft.batch),
+        ("checkpoint.every", c.checkpoint.every),
+        ("checkpoint.sft_every", c.checkpoint.sft_every),
+        ("checkpoint.keep", c.checkpoint.keep),
+        ("model.logprob_chunk_tokens", c.model.logprob_chunk_tokens),
+    ):
+        _require(value > 0, name, value, "must be positive")
+    for name, value in (("iterations", c.iterations), ("seed", c.seed), ("sft.steps", c.sft.steps)):
+        _require(value >= 0, name, value, "must not be negative")
     steps = c.ppo.minibatches * c.ppo.microbatches
-    _require(
-        min(c.rollout.problems, c.rollout.samples) > 0,
-        "rollout.problems × rollout.samples",
-        (c.rollout.problems, c.rollout.samples),
-        "both must be positive",
-    )
-    _require(
-        min(steps, c.ppo.epochs) > 0,
-        "ppo.epochs, minibatches, microbatches",
-        (c.ppo.epochs, c.ppo.minibatches, c.ppo.microbatches),
-        "must be positive",
-    )
-    _require(
-        c.rows % steps == 0,
-        "ppo.minibatches × ppo.microbatches",
-        steps,
-        f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)",
-    )
-    for name in ("prompt_buckets", "row_buckets"):
-        buckets = getattr(c.rollout, name)
-        _require(
-            list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0,
-            f"rollout.{name}",
-            buckets,
-            "must be positive and ascending",
-        )
+    allowed = f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)"
+    _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps, allowed)
+    for name, buckets in (
+        ("rollout.prompt_buckets", c.rollout.prompt_buckets),
+        ("rollout.row_buckets", c.rollout.row_buckets),
+    ):
+        ascends = list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0
+        _require(ascends, name, buckets, "must be positive and ascending")
     _require(len(c.rollout.prompt_buckets) > 0, "rollout.prompt_buckets", (), "needs an entry")
-    _require(0 < c.curriculum.alpha <= 1, "curriculum.alpha", c.curriculum.alpha, "in (0, 1]")
-    _require(
-        c.sampling.temperature > 0,
-        "sampling.temperature",
-        c.sampling.temperature,
-        "training samples must be random: above 0 (eval.temperature may be 0)",
-    )
+
+
+def _check_sampling(c: RunConfig) -> None:
+    """Temperatures, nuclei and budgets of training and evaluation."""
+    random = "training samples must be random: above 0 (eval.temperature may be 0)"
+    temperature = c.sampling.temperature
+    _require(temperature > 0, "sampling.temperature", temperature, random)
+    greedy = "0 is greedy, above it random; never negative"
+    _require(c.eval.temperature >= 0, "eval.temperature", c.eval.temperature, greedy)
     for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
         _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
     for name in ("max_new_tokens", "slots", "chunk_tokens"):
-        _require(
-            getattr(c.sampling, name) > 0,
-            f"sampling.{name}",
-            getattr(c.sampling, name),
-            "must be positive",
-        )
-    _require(
-        max(c.eval.k, default=1) <= c.eval.samples,
-        "eval.k",
-        c.eval.k,
-        f"no k may exceed eval.samples = {c.eval.samples}",
-    )
-    _require(
-        c.reward.clip is None or c.reward.clip > 0,
-        "reward.clip",
-        c.reward.clip,
-        "must be positive, or null for none",
-    )
-    _require(
-        (c.kl.where, c.kl.estimator) != ("loss", "k1"),
-        "kl.estimator",
-        c.kl.estimator,
-        "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3",
-    )
+        value = getattr(c.sampling, name)
+        _require(value > 0, f"sampling.{name}", value, "must be positive")
+    few = f"each in 1 … eval.samples = {c.eval.samples}"
+    fits = all(1 <= k <= c.eval.samples for k in c.eval.k)
+    _require(fits and len(c.eval.k) > 0, "eval.k", c.eval.k, few)
+    positive = "must be positive"
+    _require(c.executor.wall_s > 0, "executor.wall_s", c.executor.wall_s, positive)
+
+
+def _check_method(c: RunConfig) -> None:
+    """Curriculum, rewards and KL."""
+    _require(0 < c.curriculum.alpha <= 1, "curriculum.alpha", c.curriculum.alpha, "in (0, 1]")
     known = set(CurriculumConfig().statements)
-    _require(
-        set(c.curriculum.statements) <= known,
-        "curriculum.statements",
-        c.curriculum.statements,
-        f"each one of {sorted(known)}",
-    )
-    for name in ("iterations", "seed"):
-        _require(getattr(c, name) >= 0, name, getattr(c, name), "must not be negative")
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a recipe.
-
-    Args:
-      path: YAML file with any subset of ``RunConfig``'s fields.
-      overrides: ``["--ppo.epochs", "2", …]``, as on the command line.
-
-    Raises:
-      ConfigError: file missing, not YAML, unknown key, wrong type, or values that do not go
-        together; the message names the field and the value.
-    """
-    if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of fields, not {type(data).__name__}")
-    for name, value in _pairs(overrides):
-        _set(data, name, value)
-    return decode_config(data, origin=str(path))
-
-
-def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:
-    """Turns plain data into a ``RunConfig``; ``origin`` is named in errors."""
-    try:
-        return draccus.decode(RunConfig, data)
-    except draccus.utils.ParsingError as error:
-        # A record's own check is the cause of what draccus raises.
-        cause = error.__cause__ if isinstance(error.__cause__, ConfigError) else error
-        raise ConfigError(f"{origin}: {cause}") from error
-
-
-def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """The recipe with some fields replaced, ``["--eval.samples", "4", …]``."""
-    data = yaml.safe_load(encode_config(config))
-    for name, value in _pairs(overrides):
-        _set(data, name, value)
-    return decode_config(data, origin="command line")
-
-
-def encode_config(config: RunConfig) -> str:
-    """The configuration in full, as YAML: what a run directory keeps."""
-    return yaml.safe_dump(draccus.encode(config), sort_keys=False)
-
-
-def _pairs(overrides: Sequence[str]) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    rest = list(overrides)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise ConfigError(f"{flag!r}: an override looks like --ppo.epochs 2")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise ConfigError(f"{flag}: its value is missing")
-            value = rest.pop(0)
-        pairs.append((name, value))
-    return pairs
-
-
-def _set(data: dict[str, Any], name: str, text: str) -> None:
-    """Puts a dotted override into plain data, after checking that the field exists."""
-    record: Any = RunConfig
-    *parents, leaf = name.split(".")
-    for i, part in enumerate(name.split(".")):
-        known = (
-            {f.name: f.type for f in dataclasses.fields(record)}
-            if (dataclasses.is_dataclass(record))
-            else None
-        )
-        if known is not None and part not in known:
-            raise ConfigError(
-                f"--{name}: there is no field {'.'.join(name.split('.')[: i + 1])!r};"
-                f" there are {', '.join(known)}"
-            )
-        record = known[part] if known is not None else None
-    for part in parents:
-        data = data.setdefault(part, {})
-    try:
-        data[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--{name} {text!r}: not a YAML value") from error
+    statements = c.curriculum.statements
+    allowed = f"each one of {sorted(known)}"
+    _require(set(statements) <= known, "curriculum.statements", statements, allowed)
+    clip = c.reward.clip
+    _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
+    zero = "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3"
+    _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator, zero)

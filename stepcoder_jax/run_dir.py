@@ -11,7 +11,8 @@ from typing import IO, Any
 
 import yaml
 
-from stepcoder_jax.config import ConfigError, RunConfig, decode_config, encode_config
+from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.recipe import decode_config, encode_config
 
 LOGS = ("metrics", "samples")
 

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 
 from stepcoder_jax.checkpoint import CheckpointStore
-from stepcoder_jax.config import ModelSettings, PromptConfig, RunConfig, load_config
-from stepcoder_jax.config import override as override_config
+from stepcoder_jax.config import ModelSettings, PromptConfig, RunConfig
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model, save_model
 from stepcoder_jax.progress import Display
+from stepcoder_jax.recipe import load_config
+from stepcoder_jax.recipe import override as override_config
 from stepcoder_jax.run_dir import RunDir, read_config
 from stepcoder_jax.starting_model import starting_model
 from stepcoder_jax.stop import stop_on_signals

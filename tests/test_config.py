@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_jax.config import ConfigError, RunConfig, encode_config, load_config, override
+from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.recipe import encode_config, load_config, override
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

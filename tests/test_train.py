@@ -15,8 +15,9 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
-from stepcoder_jax.config import RunConfig, override
+from stepcoder_jax.config import RunConfig
 from stepcoder_jax.progress import Display
+from stepcoder_jax.recipe import override
 from stepcoder_jax.stop import Interrupted, StopRequest
 from stepcoder_jax.train import train
 

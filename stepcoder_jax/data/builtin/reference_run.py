@@ -8,7 +8,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from stepcoder_executor.protocol import IoTests
+from stepcoder_executor import IoTests
 
 
 def tests_from_solution(solution: str, fn_name: str | None, inputs: Sequence[Any]) -> IoTests:

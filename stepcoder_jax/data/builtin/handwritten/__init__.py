@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from stepcoder_executor.protocol import IoTests
+from stepcoder_executor import IoTests
 
 from stepcoder_jax.types import Problem
 
