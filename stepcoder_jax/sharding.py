@@ -69,10 +69,10 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
 
     Args:
       params: tree of arrays.
-      axes: the same tree, with a tuple of logical axis names in place of each array.
+      axes: the same tree, with a ``PartitionSpec`` of logical axis names in place of each array.
     """
 
-    def place(x: Any, names: tuple[str | None, ...]) -> Any:
+    def place(x: Any, names: PartitionSpec) -> Any:
         return jax.device_put(x, NamedSharding(mesh, _fit(partition_spec(tuple(names)), x, mesh)))
 
     return jax.tree.map(place, params, axes)

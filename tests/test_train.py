@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ def log(folder: Path) -> list[dict[str, Any]]:
 def arrays(folder: Path) -> dict[str, np.ndarray]:
     """Every array of the newest PPO checkpoint, by path, and the curriculum."""
     store = ocp.training.Checkpointer(folder / "checkpoints" / "ppo")
-    state = store.load_checkpointables()["state"]
+    with warnings.catch_warnings():
+        # Read as it lies there, without a model's shardings: orbax warns that it takes the file's.
+        warnings.simplefilter("ignore", UserWarning)
+        state = store.load_checkpointables()["state"]
     host = store.checkpointables_metadata(store.latest.step).custom_metadata["host"]
     store.close()
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
