@@ -11,9 +11,6 @@ from orbax.checkpoint import v1 as ocp
 
 from stepcoder_jax.types import Params, TrainState
 
-# A tree that names a part of what was saved reads that part alone.
-_PARTIAL = ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True))
-
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names its folder and what does not fit."""
@@ -87,9 +84,13 @@ class CheckpointStore:
         """
         step = self._require_latest()
         where = f"{self._directory}/{step}"
-        saved = {n: s for n, s in self._metadata(step)["shapes"].items() if "['policy']" in n[:10]}
+        shapes = self._metadata(step)["shapes"]
+        saved = {name: shape for name, shape in shapes.items() if name.startswith("['policy']")}
         _check_shapes(saved, _shapes({"policy": like}), where)
-        with ocp.Context(pytree_options=_PARTIAL):
+        context = ocp.Context()
+        # A tree that names a part of what was saved reads that part alone.
+        context.pytree.loading.partial_load = True
+        with context:
             loaded = self._store.load_checkpointables(step, {"state": {"policy": like}})
         return loaded["state"]["policy"]
 
