@@ -119,24 +119,6 @@ def mark_trained(
             assert_never(unknown)
 
 
-def to_rows(
-    responses: Sequence[Bool[np.ndarray, " R"]], is_response: Bool[np.ndarray, "B T"]
-) -> Bool[np.ndarray, "B T"]:
-    """Put the masks of responses, one a row, into their places in full rows; False elsewhere.
-
-    Raises:
-        ValueError: a mask is not as long as its response.
-    """
-    rows = np.zeros_like(is_response)
-    for row, (mask, inside) in enumerate(zip(responses, is_response, strict=True)):
-        if len(mask) != inside.sum():
-            raise ValueError(
-                f"row {row}: a mask of {len(mask)} tokens for a response of {inside.sum()}"
-            )
-        rows[row, inside] = mask
-    return rows
-
-
 def _is_ink(program: str) -> Bool[np.ndarray, " length"]:
     return np.array([not character.isspace() for character in program], bool)
 

@@ -132,20 +132,6 @@ def plan_stages(
     return replace(nothing, prefixes=("", *prefixes))
 
 
-def prefix_at(problem: ProblemCurriculum, stage: int) -> str:
-    """Return what a stage gives away.
-
-    Raises:
-        ValueError: the problem has no such stage.
-    """
-    if not 0 <= stage < len(problem.prefixes):
-        raise ValueError(
-            f"problem {problem.problem_id!r} has stages 0 to {len(problem.prefixes) - 1}, not"
-            f" {stage}: the curriculum state belongs to other problems or other settings"
-        )
-    return problem.prefixes[stage]
-
-
 def initial_state(problems: Sequence[ProblemCurriculum]) -> CurriculumState:
     """Every problem at its last stage, with a pass rate of 0."""
     return CurriculumState(

@@ -1,22 +1,11 @@
 """Verdicts to scores: what one execution of a program is worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
-import numpy as np
-from jaxtyping import Bool, Float32
 from stepcoder_executor import Verdict
 
 from stepcoder_jax.config import RewardConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Scores of a batch of programs; `scores` is 0 where the executor itself failed."""
-
-    scores: Float32[np.ndarray, " B"]
-    is_scored: Bool[np.ndarray, " B"]
 
 
 def score(verdict: Verdict, reward: RewardConfig) -> float | None:
@@ -52,15 +41,6 @@ def score(verdict: Verdict, reward: RewardConfig) -> float | None:
         case unknown:
             assert_never(unknown)
     return value if reward.clip is None else min(max(value, -reward.clip), reward.clip)
-
-
-def score_batch(verdicts: Sequence[Verdict], reward: RewardConfig) -> Scores:
-    """Scores of many programs, and which of them have one."""
-    values = [score(verdict, reward) for verdict in verdicts]
-    return Scores(
-        scores=np.array([0.0 if value is None else value for value in values], np.float32),
-        is_scored=np.array([value is not None for value in values], bool),
-    )
 
 
 def pass_fraction(verdicts: Sequence[Verdict]) -> float | None:

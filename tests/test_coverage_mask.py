@@ -11,7 +11,6 @@ from stepcoder_jax.coverage_mask import (
     executed_tokens,
     mark_executed,
     mark_trained,
-    to_rows,
     whole_lines,
 )
 
@@ -216,15 +215,3 @@ def test_the_random_control_is_repeatable():
     control = replace(FGO, mask="random_same_sparsity")
     first, second = (mark_trained(mask, control, np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-
-
-def test_rows_are_placed_at_their_responses():
-    is_response = np.array([[False, True, True, False], [False, False, True, True]])
-    rows = to_rows([np.array([True, False]), np.array([False, True])], is_response)
-    expected = [[False, True, False, False], [False, False, False, True]]
-    np.testing.assert_array_equal(rows, expected)
-
-
-def test_a_mask_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="row 0: a mask of 1 tokens for a response of 2"):
-        to_rows([np.array([True])], np.array([[True, True]]))

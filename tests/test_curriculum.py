@@ -15,7 +15,6 @@ from stepcoder_jax.curriculum import (
     from_arrays,
     initial_state,
     plan_stages,
-    prefix_at,
     prefix_before,
     stage_count,
     stage_histogram,
@@ -227,13 +226,6 @@ class TestStages:
         assert problem.prefixes == ("",)
         assert problem.parse_error is not None
         assert problem.parse_error.startswith(f"{error}: ")
-
-    def test_prefix_of_a_stage_that_does_not_exist(self):
-        problem = plan_stages("apps/7", SOLUTION, CONFIG)
-        assert prefix_at(problem, 1) == problem.prefixes[1]
-        for stage in (-1, 3):
-            with pytest.raises(ValueError, match=f"'apps/7' has stages 0 to 2, not {stage}"):
-                prefix_at(problem, stage)
 
 
 class TestState:

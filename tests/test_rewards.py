@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 from stepcoder_executor import Verdict
 
 from stepcoder_jax.config import RewardConfig
-from stepcoder_jax.rewards import pass_fraction, score, score_batch
+from stepcoder_jax.rewards import pass_fraction, score
 
 # Other values than the defaults, so that a mix-up of fields shows.
 REWARD = RewardConfig(passed=4.0, failed=3.0, runtime_error=2.0, compile_error=-5.0)
@@ -28,22 +27,13 @@ def test_each_verdict_has_its_score(verdict, expected):
 
 def test_the_paper_s_scores_are_the_defaults():
     order = [Verdict.PASSED, Verdict.FAILED, Verdict.RUNTIME_ERROR, Verdict.COMPILE_ERROR]
-    np.testing.assert_array_equal(
-        score_batch(order, RewardConfig()).scores, np.float32([1.0, -0.3, -0.6, -1.0])
-    )
+    assert [score(verdict, RewardConfig()) for verdict in order] == [1.0, -0.3, -0.6, -1.0]
 
 
 def test_clip_bounds_both_sides_and_leaves_the_rest():
     clipped = RewardConfig(passed=1.0, failed=-0.3, compile_error=-1.0, clip=0.8)
     verdicts = [Verdict.PASSED, Verdict.FAILED, Verdict.COMPILE_ERROR]
     assert [score(verdict, clipped) for verdict in verdicts] == [0.8, -0.3, -0.8]
-
-
-def test_a_batch_says_which_samples_have_no_score():
-    result = score_batch([Verdict.FAILED, Verdict.EXECUTOR_ERROR], RewardConfig())
-    assert result.scores.dtype == np.float32
-    np.testing.assert_array_equal(result.scores, np.float32([-0.3, 0.0]))
-    np.testing.assert_array_equal(result.is_scored, [True, False])
 
 
 def test_pass_fraction_is_among_judged_samples():
