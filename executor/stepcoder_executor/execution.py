@@ -66,6 +66,7 @@ class Execution:
             "n_tests": self.n_tests,
             "first": len(self._done),
             "wall_s": limits.wall_s,
+            "cpu_s": limits.cpu_s,
             "memory_bytes": int(limits.memory_mb * _MIB),
             "output_bytes": self._allowed_bytes,
             "input_bytes": self._input_bytes,
@@ -221,7 +222,11 @@ class Execution:
             return self._exceeded(wall_s)
         if header["timed_out"]:
             what = "compiling" if header["phase"] == 0 else "the test"
-            detail = f"{what} took longer than {self.request.limits.wall_s:g} s"
+            limits = self.request.limits
+            limit = (
+                f"{limits.cpu_s:g} s of CPU" if header["used_up_cpu"] else f"{limits.wall_s:g} s"
+            )
+            detail = f"{what} took longer than {limit}"
             return TestResult(verdict=Verdict.TIMEOUT, wall_s=wall_s, detail=detail)
         if header["exit_code"] == 0 and self._mode == "stdio":
             record = Record(

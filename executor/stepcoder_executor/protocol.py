@@ -65,9 +65,15 @@ Tests = IoTests | AssertionTests
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one test may use: wall-clock seconds, MiB of memory, KiB of output."""
+    """What one test may use.
+
+    wall_s: wall-clock seconds.
+    cpu_s: CPU seconds of all its threads; None: as many as the wall clock allows.
+    memory_mb: MiB of address space; output_kb: KiB of output.
+    """
 
     wall_s: float = 3.0
+    cpu_s: float | None = None
     memory_mb: float = 512
     output_kb: float = 64
 
@@ -179,6 +185,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "tests": tests_to_json(request.tests),
         "limits": {
             "wall_s": limits.wall_s,
+            "cpu_s": limits.cpu_s,
             "memory_mb": limits.memory_mb,
             "output_kb": limits.output_kb,
         },
@@ -222,10 +229,12 @@ def _parse_limits(obj: Any) -> Limits:
     if obj is None:
         return Limits()
     fields = mapping(obj, "limits")
-    no_other_keys(fields, "limits", ("wall_s", "memory_mb", "output_kb"))
+    no_other_keys(fields, "limits", ("wall_s", "cpu_s", "memory_mb", "output_kb"))
     default = Limits()
+    cpu_s = fields.get("cpu_s")
     return Limits(
         wall_s=number(fields.get("wall_s", default.wall_s), "limits.wall_s", maximum=86_400),
+        cpu_s=None if cpu_s is None else number(cpu_s, "limits.cpu_s", maximum=86_400),
         memory_mb=number(
             fields.get("memory_mb", default.memory_mb), "limits.memory_mb", maximum=1 << 20
         ),

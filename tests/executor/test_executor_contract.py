@@ -211,6 +211,37 @@ def test_limits_hold(client):
     assert judge(client, "print('x' * 90000)", wide, output_kb=1).verdict == "output_exceeded"
 
 
+CPU_BURNERS = {
+    "a loop": "while True: pass",
+    "the kernel's time": "import os\nwhile True: os.getcwd()",
+    "two threads": "import threading\ndef f():\n    while True: sum(range(1000))\n"
+    "threading.Thread(target=f).start()\nf()",
+    "compiling": "x = " + "+".join(["(1)"] * 200_000),
+}
+
+
+@pytest.mark.parametrize("name", CPU_BURNERS)
+def test_cpu_time_has_a_limit_of_its_own(client, name):
+    result = judge(client, CPU_BURNERS[name], ECHO, wall_s=30, cpu_s=0.15)
+    assert result.verdict in ({"timeout"} if name != "compiling" else {"timeout", "compile_error"})
+    assert result.wall_s < 5
+    if result.verdict == "timeout":
+        assert "0.15 s of CPU" in result.tests[0].detail
+
+
+def test_waiting_costs_no_cpu_time(client):
+    slow = "import time\ntime.sleep(0.5)\nprint(input())"
+    assert judge(client, slow, ECHO, wall_s=5, cpu_s=0.2).verdict == "passed"
+
+
+def test_each_test_has_its_own_cpu_time(client):
+    six = IoTests(fn_name="f", inputs=((0,),) * 6, outputs=(1,) * 6)
+    busy = "import time\ndef f(x):\n    end = time.process_time() + 0.15\n"
+    busy += "    while time.process_time() < end: pass\n    return 1\n"
+    assert judge(client, busy, six, wall_s=20, cpu_s=0.4).verdict == "passed"
+    assert judge(client, busy, six, wall_s=20, cpu_s=0.05).verdict == "timeout"
+
+
 def test_each_test_has_its_own_time(client):
     four = IoTests(fn_name=None, inputs=("",) * 4, outputs=("1",) * 4)
     slow = "import time\ntime.sleep(0.4)\nprint(1)"

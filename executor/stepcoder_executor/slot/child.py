@@ -17,8 +17,9 @@ from slot.tracing import Tracer
 MIB = 1 << 20
 MEMORY_EXIT = 77
 _RESERVE_BYTES = 64 * MIB
-# Phase 0 is compiling, k + 1 is test k; then when that began, on the monotonic clock.
-PROGRESS = struct.Struct("<Qd")
+# Phase 0 is compiling, k + 1 is test k; then when that began, on the monotonic clock and on the
+# process's own CPU clock.
+PROGRESS = struct.Struct("<Qdd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Job:
     n_tests: int
     first: int
     wall_s: float
+    cpu_s: float | None
     memory_bytes: int
     output_bytes: int
     input_bytes: int
@@ -68,7 +70,7 @@ def run_job(
 ) -> None:
     """Run every test of the job from ``job.first`` on, each recorded when it ends."""
     spec = json.loads(body)
-    PROGRESS.pack_into(page, 0, 0, time.monotonic())
+    PROGRESS.pack_into(page, 0, 0, time.monotonic(), 0.0)
     try:
         code = compile_source(spec["source"])
     except BaseException as error:
@@ -100,7 +102,7 @@ def run_tests(
         if tracer is not None:
             tracer.begin_test(k)
         began = time.monotonic()
-        PROGRESS.pack_into(page, 0, k + 1, began)
+        PROGRESS.pack_into(page, 0, k + 1, began, time.process_time())
         outcome = _run_test(job.mode, k, spec, program)
         wall_s = time.monotonic() - began
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

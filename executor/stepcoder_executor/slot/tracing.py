@@ -16,7 +16,7 @@ from slot.spans import SpanMap, all_codes, map_lines, map_spans
 
 # The page after the progress words: how many segments and owners, then hits, then the segments.
 _COUNTS = struct.Struct("<II")
-_COUNTS_AT = 16
+_COUNTS_AT = 32
 _HITS_AT = 4096
 MAX_OWNERS = 1 << 19
 MAX_SEGMENTS = 1 << 20

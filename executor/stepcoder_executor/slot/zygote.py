@@ -24,6 +24,8 @@ from slot.wire import pack, read_frame, write_all
 
 # A child that outlives this is looked at, so that a wrong answer before an endless loop ends both.
 _FIRST_LOOK_S = 0.1
+# CPU time is looked at no more often than this, and so overrun by no more.
+_CPU_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,23 @@ class Ending:
     exit_code: int | None
     signal: int | None
     timed_out: bool
+    used_up_cpu: bool
     stopped: bool
     wall_s: float
     cpu_s: float
+
+
+class CpuClock:
+    """The CPU time that another process of this slot has used, all its threads together."""
+
+    def __init__(self, pid: int) -> None:
+        # What clock_getcpuclockid(3) makes of a process: its number and CPUCLOCK_SCHED.
+        self._clock = (~pid << 3) | 2
+        self.n_cpus = len(os.sched_getaffinity(0))
+
+    def read(self) -> float:
+        """Seconds so far. The process may have ended, but must not have been reaped."""
+        return time.clock_gettime(self._clock)
 
 
 def main(control: int) -> NoReturn:
@@ -80,7 +96,7 @@ class Zygote:
                 self._answer(Job(**header), blobs[0])
 
     def _answer(self, job: Job, body: bytes) -> None:
-        PROGRESS.pack_into(self._page, 0, 0, time.monotonic())
+        PROGRESS.pack_into(self._page, 0, 0, time.monotonic(), 0.0)
         clear_page(self._page)
         began = time.monotonic()
         pid = os.fork()
@@ -112,17 +128,24 @@ class Zygote:
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         poller.register(self._control, select.POLLIN)
-        timed_out = stopped = False
+        timed_out = used_up_cpu = stopped = False
         look_at, look_every, shown = began + _FIRST_LOOK_S, _FIRST_LOOK_S, 0
-        phase, phase_began = 0, began
+        clock = CpuClock(pid)
+        phase, phase_began, cpu_began = 0, began, 0.0
         while True:
-            now = time.monotonic()
-            phase, phase_began = self._progress(phase, phase_began, now)
-            deadline = phase_began + job.wall_s
-            if now >= deadline:
+            now, used_s = time.monotonic(), clock.read()
+            phase, phase_began, cpu_began = self._progress(
+                (phase, phase_began, cpu_began), (now, used_s)
+            )
+            left_s = phase_began + job.wall_s - now
+            if job.cpu_s is not None:
+                cpu_left_s = cpu_began + job.cpu_s - used_s
+                used_up_cpu = cpu_left_s <= 0
+                left_s = min(left_s, max(cpu_left_s / clock.n_cpus, _CPU_LOOK_S))
+            if left_s <= 0 or used_up_cpu:
                 timed_out = True
                 break
-            ready = {fd for fd, _ in poller.poll(max(min(deadline, look_at) - now, 0) * 1000 + 0.5)}
+            ready = {fd for fd, _ in poller.poll(max(min(left_s, look_at - now), 0) * 1000 + 0.5)}
             if pidfd in ready:
                 break
             if self._control in ready:
@@ -136,14 +159,23 @@ class Zygote:
                     shown = phase
                     write_all(self._control, self._frame(job, "partial", {}))
         os.close(pidfd)
-        return self._reap(pid, began, timed_out=timed_out, stopped=stopped)
+        return self._reap(pid, began, timed_out=timed_out, used_up_cpu=used_up_cpu, stopped=stopped)
 
-    def _progress(self, phase: int, phase_began: float, now: float) -> tuple[int, float]:
-        """The child's word on which test it is at: believed only when it moves forward."""
-        said_phase, said_began = PROGRESS.unpack_from(self._page)
-        if said_phase <= phase or said_phase > 1 << 20:
-            return phase, phase_began
-        return said_phase, min(max(said_began, phase_began), now)
+    def _progress(
+        self, known: tuple[int, float, float], now: tuple[float, float]
+    ) -> tuple[int, float, float]:
+        """The child's word on which test it is at: believed only when it moves forward.
+
+        Both are (phase,) and two clocks: monotonic, and the child's CPU time.
+        """
+        phase, *began = PROGRESS.unpack_from(self._page)
+        if phase <= known[0] or phase > 1 << 20:
+            return known
+        wall, cpu = (
+            min(max(said, before), at)
+            for said, before, at in zip(began, known[1:], now, strict=True)
+        )
+        return phase, wall, cpu
 
     def _told_to_stop(self, pid: int, job: Job) -> bool:
         try:
@@ -154,7 +186,9 @@ class Zygote:
             os._exit(0)
         return header["kind"] == "stop" and header["seq"] == job.seq
 
-    def _reap(self, pid: int, began: float, *, timed_out: bool, stopped: bool) -> Ending:
+    def _reap(
+        self, pid: int, began: float, *, timed_out: bool, used_up_cpu: bool, stopped: bool
+    ) -> Ending:
         if timed_out or stopped:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
@@ -164,6 +198,7 @@ class Zygote:
             exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
             timed_out=timed_out,
+            used_up_cpu=used_up_cpu,
             stopped=stopped,
             wall_s=wall_s,
             cpu_s=usage.ru_utime + usage.ru_stime,
@@ -179,7 +214,7 @@ class Zygote:
                 return
 
     def _frame(self, job: Job, kind: str, fields: dict[str, Any]) -> bytes:
-        phase, _ = PROGRESS.unpack_from(self._page)
+        phase = PROGRESS.unpack_from(self._page)[0]
         header = {"kind": kind, "seq": job.seq, "phase": phase} | fields
         records = _contents(self._files.records)
         coverage = read_page(self._page) if job.coverage and kind == "done" else []
