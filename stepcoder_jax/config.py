@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stepcoder_jax.types import DIFFICULTIES, Difficulty
+
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message names the field, its value and the remedy."""
@@ -43,21 +45,27 @@ class DataConfig:
     """Where problems come from: a JSON-lines file (DESIGN.md §7) or a known name.
 
     Attributes:
-      train: problems that SFT and PPO draw from.
+      train: problems that PPO draws from, and SFT too unless ``demonstrations`` is given.
       train_count: how many of them to take; None: all (generated sets need a number).
+      demonstrations: problems whose solutions SFT imitates, as they are; None: those of ``train``.
+      demonstrations_count: how many of them; None: all.
       ppo_count: how many of them PPO draws from, so that each comes back often enough for its
         curriculum to move; None: all that fit.
       evaluate: label -> problems, evaluated before and after.
       evaluate_count: how many of each; None: all.
+      difficulties: only problems of these levels, in training and in evaluation.
       manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
-      verify: drop training problems whose canonical solution fails its own tests.
+      verify: drop problems of ``train`` whose canonical solution fails its own tests.
     """
 
     train: str = "builtin:train"
     train_count: int | None = None
+    demonstrations: str | None = None
+    demonstrations_count: int | None = None
     ppo_count: int | None = None
     evaluate: dict[str, str] = field(default_factory=dict)
     evaluate_count: int | None = None
+    difficulties: tuple[Difficulty, ...] = DIFFICULTIES
     manual_dir: Path | None = None
     verify: bool = True
 
@@ -165,15 +173,19 @@ class PPOConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and linear decay.
+    """AdamW or momentum, with warm-up and linear decay.
 
     Attributes:
-      learning_rate: peak.
+      name: ``momentum`` steps along the running mean of the gradients (``b1``, bias-corrected)
+        itself. ``adamw`` divides it by its size in every parameter, noise included: with few steps
+        of small batches that moves the policy further from where it began for the same gain.
+      learning_rate: peak; momentum wants one about a thousand times larger than adamw.
       warmup_steps: optimizer steps from 0 to the peak.
       decay: ``linear`` falls to 0 at the last step of the phase.
       max_grad_norm: global-norm clip.
     """
 
+    name: Literal["adamw", "momentum"] = "adamw"
     learning_rate: float = 5e-7
     warmup_steps: int = 0
     decay: Literal["none", "linear"] = "none"
@@ -251,10 +263,12 @@ class CriticConfig:
 
     Attributes:
       warmup_iterations: first iterations during which only the critic learns.
+      steps: optimizer steps it takes for one of the policy's, each on its share of the rows.
     """
 
     backbone: Literal["separate"] = "separate"
     warmup_iterations: int = 0
+    steps: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,6 +370,7 @@ def _check_iteration(c: RunConfig) -> None:
         ("ppo.epochs", c.ppo.epochs),
         ("ppo.minibatches", c.ppo.minibatches),
         ("ppo.microbatches", c.ppo.microbatches),
+        ("critic.steps", c.critic.steps),
         ("sft.batch", c.sft.batch),
         ("checkpoint.every", c.checkpoint.every),
         ("checkpoint.sft_every", c.checkpoint.sft_every),
@@ -368,6 +383,8 @@ def _check_iteration(c: RunConfig) -> None:
     steps = c.ppo.minibatches * c.ppo.microbatches
     allowed = f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)"
     _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps, allowed)
+    divides = f"must divide ppo.microbatches = {c.ppo.microbatches}"
+    _require(c.ppo.microbatches % c.critic.steps == 0, "critic.steps", c.critic.steps, divides)
     for name, buckets in (
         ("rollout.prompt_buckets", c.rollout.prompt_buckets),
         ("rollout.row_buckets", c.rollout.row_buckets),

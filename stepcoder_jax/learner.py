@@ -38,7 +38,8 @@ class Learner:
     Attributes:
       temperature: of sampling; all log-probabilities are taken at it.
       logprob_chunk_tokens: positions whose logits exist at one time.
-      total_steps: optimizer steps of the whole PPO phase, for schedules.
+      total_steps: optimizer steps of the policy in the whole PPO phase, for schedules.
+      critic_steps: optimizer steps of the critic for one of the policy.
     """
 
     policy: Decoder
@@ -50,13 +51,14 @@ class Learner:
     temperature: float
     logprob_chunk_tokens: int
     total_steps: int
+    critic_steps: int = 1
 
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         """The policy's and the critic's."""
         return (
             make_optimizer(self.policy_optimizer, self.total_steps),
-            make_optimizer(self.critic_optimizer, self.total_steps),
+            make_optimizer(self.critic_optimizer, self.total_steps * self.critic_steps),
         )
 
 
@@ -106,7 +108,7 @@ class PolicyStats:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CriticStats:
-    """Of one optimizer step on the critic: means over the response tokens."""
+    """Of the critic's optimizer steps on a mini-batch: means over response tokens, then steps."""
 
     value_loss: Float[Array, ""]
     value_clip_fraction: Float[Array, ""]
@@ -211,7 +213,7 @@ def make_train_batch(
 def update(
     state: TrainState, batch: TrainBatch, *, learner: Learner
 ) -> tuple[TrainState, PolicyStats, CriticStats]:
-    """One optimizer step of policy and critic on a mini-batch."""
+    """One optimizer step of the policy on a mini-batch, and the critic's on its shares of it."""
     policy, policy_opt, policy_stats = _policy_step(state, batch, learner)
     critic, critic_opt, critic_stats = _critic_step(state, batch, learner)
     state = TrainState(
@@ -228,7 +230,7 @@ def update(
 def update_critic(
     state: TrainState, batch: TrainBatch, *, learner: Learner
 ) -> tuple[TrainState, CriticStats]:
-    """One optimizer step of the critic alone: the critic's warm-up."""
+    """The critic's steps alone: its warm-up."""
     critic, critic_opt, stats = _critic_step(state, batch, learner)
     return replace(state, step=state.step + 1, critic=critic, critic_opt=critic_opt), stats
 
@@ -287,6 +289,22 @@ def _policy_step(
 def _critic_step(
     state: TrainState, batch: TrainBatch, learner: Learner
 ) -> tuple[Params, Any, CriticStats]:
+    """Takes ``critic_steps`` optimizer steps, each on its share of the mini-batch's rows."""
+
+    def step(
+        carry: tuple[Params, Any], share: TrainBatch
+    ) -> tuple[tuple[Params, Any], CriticStats]:
+        params, opt, stats = _critic_step_on(share, *carry, learner)
+        return (params, opt), stats
+
+    start = (state.critic, state.critic_opt)
+    (critic, opt), stats = jax.lax.scan(step, start, _split(batch, learner.critic_steps))
+    return critic, opt, jax.tree.map(jnp.mean, stats)
+
+
+def _critic_step_on(
+    batch: TrainBatch, critic: Params, critic_opt: Any, learner: Learner
+) -> tuple[Params, Any, CriticStats]:
     ppo = learner.ppo
     responses = jnp.sum(batch.is_response, dtype=jnp.float32)
 
@@ -297,10 +315,10 @@ def _critic_step(
         )
         return ppo.value_coef * error.loss, vars(error)
 
-    grads, stats = _accumulate(loss, state.critic, batch, ppo.microbatches)
-    updates, opt = learner.optimizers[1].update(grads, state.critic_opt, state.critic)
+    grads, stats = _accumulate(loss, critic, batch, ppo.microbatches // learner.critic_steps)
+    updates, opt = learner.optimizers[1].update(grads, critic_opt, critic)
     return (
-        optax.apply_updates(state.critic, updates),
+        optax.apply_updates(critic, updates),
         opt,
         CriticStats(
             value_loss=jnp.sum(stats["loss"]),

@@ -1,4 +1,6 @@
-"""The optimizer of both models: AdamW with a global-norm clip, warm-up and decay, from optax."""
+"""The optimizers, from optax: a global-norm clip, AdamW or momentum, warm-up and decay."""
+
+from typing import assert_never
 
 import optax
 
@@ -13,14 +15,20 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
     """
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
-        optax.adamw(
-            learning_rate_schedule(config, total_steps),
-            b1=config.b1,
-            b2=config.b2,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-        ),
+        _direction(config),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_learning_rate(learning_rate_schedule(config, total_steps)),
     )
+
+
+def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
+    match config.name:
+        case "adamw":
+            return optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+        case "momentum":
+            return optax.ema(config.b1)
+        case unknown:
+            assert_never(unknown)
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

@@ -43,6 +43,7 @@ class Run:
     stop: StopRequest
     client: ExecutorClient
     problems: tuple[Problem, ...]
+    demonstrations: tuple[Problem, ...]
     evaluations: Mapping[str, Sequence[Problem]]
     workshop: Workshop
 
@@ -88,21 +89,25 @@ def prepare(
 ) -> Run:
     """Loads data and model, and checks that they go together, before any long work."""
     display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")
-    problems = load_problems(
-        config.data.train,
-        manual_dir=config.data.manual_dir,
-        count=config.data.train_count,
-        seed=config.seed,
-    )
+    data = config.data
+    loaded = _load_training(config, data.train, data.train_count)
+    problems = _verified(config, folder, client, display, loaded)
+    demonstrations = problems
+    if data.demonstrations is not None:
+        shown = _load_training(config, data.demonstrations, data.demonstrations_count)
+        demonstrations = tuple(shown)
     evaluations = {
         label: load_problems(
-            name, manual_dir=config.data.manual_dir, count=config.data.evaluate_count
+            name,
+            manual_dir=data.manual_dir,
+            count=data.evaluate_count,
+            difficulties=data.difficulties,
         )
         for label, name in config.data.evaluate.items()
     }
     texts = [
         text
-        for p in problems
+        for p in (*loaded, *demonstrations)
         for text in (requirement(p, config.prompt.shown_tests), p.canonical_solution or "")
     ]
     model = starting_model(
@@ -114,7 +119,8 @@ def prepare(
         display=display,
         stop=stop,
         client=client,
-        problems=_verified(config, folder, client, display, problems),
+        problems=problems,
+        demonstrations=demonstrations,
         evaluations=evaluations,
         workshop=Workshop.of(config, model),
     )
@@ -132,7 +138,7 @@ def fine_tune(run: Run) -> Params:
         total_steps=config.sft.steps,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
     )
-    solved = [p for p in run.problems if p.canonical_solution is not None]
+    solved = [p for p in run.demonstrations if p.canonical_solution is not None]
     kept, long = fitting(
         solved, lambda p: len(workshop.builder.example(p).tokens) <= config.sft.row_tokens
     )
@@ -173,6 +179,7 @@ def reinforce(run: Run, policy: Params) -> Progress:
         kl=config.kl,
         policy_optimizer=config.policy_optimizer,
         critic_optimizer=config.critic_optimizer,
+        critic_steps=config.critic.steps,
         temperature=config.sampling.temperature,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         total_steps=config.iterations * ppo.epochs * ppo.minibatches,
@@ -231,6 +238,17 @@ def _evaluate(
             meter(count, {})
 
         return evaluate(worker, workshop.builder, policy, problems, key, config, sampled).to_json()
+
+
+def _load_training(config: RunConfig, name: str, count: int | None) -> list[Problem]:
+    data = config.data
+    return load_problems(
+        name,
+        manual_dir=data.manual_dir,
+        count=count,
+        seed=config.seed,
+        difficulties=data.difficulties,
+    )
 
 
 def _verified(

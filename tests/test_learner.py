@@ -185,6 +185,23 @@ def test_the_critics_warm_up_leaves_the_policy_alone() -> None:
     assert int(state.step) == 1
 
 
+def test_the_critic_may_take_several_steps_each_on_its_share_of_the_rows() -> None:
+    batch = train_batch(rollouts())
+    learner = replace(LEARNER, ppo=PPOConfig(microbatches=4))
+    twice, stats = update_critic(fresh_state(), batch, learner=replace(learner, critic_steps=2))
+    state = fresh_state(learner)
+    losses = []
+    for half in (slice(None, ROWS // 2), slice(ROWS // 2, None)):
+        share = jax.tree.map(lambda x, rows=half: x[rows], batch)
+        state, one = update_critic(state, share, learner=learner)
+        losses.append(float(one.value_loss))
+    for x, y in zip(jax.tree.leaves(twice.critic), jax.tree.leaves(state.critic), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stats.value_loss, np.mean(losses), rtol=1e-5)
+    once, _ = update_critic(fresh_state(), batch, learner=learner)
+    assert not np.allclose(once.critic["head"]["kernel"], twice.critic["head"]["kernel"])
+
+
 def test_minibatches_are_a_permutation_of_the_rows() -> None:
     batch = train_batch(rollouts())
     pieces = minibatches(batch, jax.random.key(3), count=4)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from orbax.checkpoint import v1 as ocp
 
 from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
 from stepcoder_jax.config import RunConfig
+from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
+from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.stop import Interrupted, StopRequest
-from stepcoder_jax.train import train
+from stepcoder_jax.train import prepare, train
+from stepcoder_jax.workshop import executor
 
 ITERATIONS = 3
 RECIPE = [
@@ -97,6 +101,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train(recipe(folder), Display(), StopRequest())
     return folder
+
+
+def test_sft_imitates_the_demonstrations_and_ppo_keeps_to_its_own_problems(tmp_path: Path) -> None:
+    demonstrations = ["--data.demonstrations=builtin:unreviewed", "--data.demonstrations_count=8"]
+    config = override(recipe(tmp_path, iterations=1), [*demonstrations, "--data.verify=true"])
+    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+        run = prepare(config, folder, client, Display(), StopRequest())
+    assert list(run.demonstrations) == builtin_problems("unreviewed", count=8)
+    assert list(run.problems) == builtin_problems("train", count=24)
 
 
 def test_a_run_leaves_everything_it_promises(whole: Path) -> None:

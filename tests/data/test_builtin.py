@@ -2,12 +2,14 @@
 
 import ast
 import json
+from dataclasses import replace
 
 import pytest
 
 from stepcoder_jax.data.builtin import SPLITS, builtin_problems
 from stepcoder_jax.data.builtin.families import KNOWN_FAMILIES, UNSEEN_FAMILIES
 from stepcoder_jax.data.builtin.handwritten import handwritten_problems
+from stepcoder_jax.data.builtin.slips import print_results, unreviewed
 from stepcoder_jax.data.builtin.splits import digest, is_heldout, split_draws, split_templates
 from stepcoder_jax.types import DIFFICULTIES
 
@@ -147,6 +149,38 @@ class TestSplits:
         assert names == {family.name for family in KNOWN_FAMILIES} | {"handwritten"}
         assert not set(handwritten_problems("heldout") + handwritten_problems("unseen_families"))
         assert len(handwritten_problems("handwritten_heldout")) >= 8
+
+
+class TestUnreviewed:
+    """Solutions as they are before anyone has run them."""
+
+    def test_draws_and_wordings_are_those_of_training(self):
+        for family in KNOWN_FAMILIES:
+            assert split_draws(family, "unreviewed") == split_draws(family, "train")
+            assert split_templates(family, "unreviewed") == split_templates(family, "train")
+
+    def test_half_of_the_functions_have_the_slip(self, splits):
+        functions = [p for p in splits["train"] if p.tests.fn_name is not None]
+        slipped = [p for p in functions if unreviewed(p) != p]
+        assert len(functions) > 1000
+        assert 0.45 < len(slipped) / len(functions) < 0.55
+
+    def test_the_split_shows_both_halves(self):
+        shown = builtin_problems("unreviewed", count=200)
+        functions = [p.canonical_solution for p in shown if p.tests.fn_name is not None]
+        returning = sum("return" in source for source in functions)
+        assert 0.4 < returning / len(functions) < 0.6
+
+    def test_nothing_but_the_solution_differs(self, splits):
+        for problem in splits["train"][:100]:
+            shown = unreviewed(problem)
+            assert replace(shown, canonical_solution=problem.canonical_solution) == problem
+
+    def test_the_slip_changes_returns_and_nothing_else(self):
+        source = "def f(s):\n    if s == 'return 1':\n        return s\n    return [2, g(3)]\n"
+        slip = "def f(s):\n    if s == 'return 1':\n        print(s)\n    print([2, g(3)])\n"
+        assert print_results(source) == slip
+        assert print_results("n = int(input())\nprint(n)\n") == "n = int(input())\nprint(n)\n"
 
 
 class TestSelection:

@@ -1,26 +1,34 @@
 """From families and hand-written rows to the problems of a split."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from stepcoder_jax.data.builtin.families import KNOWN_FAMILIES, UNSEEN_FAMILIES
 from stepcoder_jax.data.builtin.family import Family, Parameters, in_code
 from stepcoder_jax.data.builtin.handwritten import handwritten_problems
 from stepcoder_jax.data.builtin.reference_run import tests_from_solution
+from stepcoder_jax.data.builtin.slips import unreviewed
 from stepcoder_jax.data.builtin.splits import SPLITS, digest, split_draws, split_templates
 from stepcoder_jax.data.builtin.wording import question
-from stepcoder_jax.types import Problem
+from stepcoder_jax.types import DIFFICULTIES, Difficulty, Problem
 
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "train": KNOWN_FAMILIES,
     "heldout": KNOWN_FAMILIES,
     "unseen_families": UNSEEN_FAMILIES,
+    "unreviewed": KNOWN_FAMILIES,
 }
-DEFAULT_COUNTS = {"train": 4000, "heldout": 280, "unseen_families": 120}
+DEFAULT_COUNTS = {"train": 4000, "heldout": 280, "unseen_families": 120, "unreviewed": 4000}
 
 
-def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> list[Problem]:
+def builtin_problems(
+    split: str,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    difficulties: Sequence[Difficulty] = DIFFICULTIES,
+) -> list[Problem]:
     """Make the problems of one built-in split; the same call gives the same problems everywhere.
 
     Families take turns, so every prefix of the list is balanced, and the hand-written problems of
@@ -28,9 +36,10 @@ def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> 
     back, in another wording, only after all draws of its family have been used.
 
     Args:
-      split: `train`, `heldout`, `unseen_families` or `handwritten_heldout` (see `splits`).
+      split: one of `SPLITS` (see `splits`).
       count: how many; None for the split's own size (`DEFAULT_COUNTS`, or all there are).
       seed: another seed, another selection and order. Splits stay disjoint across seeds.
+      difficulties: only problems of these levels.
 
     Raises:
       ValueError: unknown split, or a count that is negative or more than the split has.
@@ -40,15 +49,16 @@ def builtin_problems(split: str, *, count: int | None = None, seed: int = 0) -> 
     wanted = DEFAULT_COUNTS.get(split) if count is None else count
     if wanted is not None and wanted < 0:
         raise ValueError(f"count is {wanted}: expected a number of problems, 0 or more")
-    problems = list(itertools.islice(_alternate(_streams(split, seed)), wanted))
+    problems = list(itertools.islice(_alternate(_streams(split, seed, difficulties)), wanted))
     if wanted is not None and len(problems) < wanted:
         raise ValueError(f"count is {wanted}, but split {split!r} has only {len(problems)}")
     return problems
 
 
-def _streams(split: str, seed: int) -> list[Iterator[Problem]]:
-    families = FAMILIES.get(split, ())
-    written = sorted(handwritten_problems(split), key=lambda problem: digest(seed, problem.id))
+def _streams(split: str, seed: int, difficulties: Sequence[Difficulty]) -> list[Iterator[Problem]]:
+    families = [f for f in FAMILIES.get(split, ()) if f.difficulty in difficulties]
+    written = [p for p in handwritten_problems(split) if p.difficulty in difficulties]
+    written.sort(key=lambda problem: digest(seed, problem.id))
     return [*(_family_stream(family, split, seed) for family in families), iter(written)]
 
 
@@ -65,7 +75,8 @@ def _family_stream(family: Family, split: str, seed: int) -> Iterator[Problem]:
     Random(digest(seed, family.name, split)).shuffle(draws)
     for turn in range(len(templates)):
         for place, draw in enumerate(draws):
-            yield family_problem(family, draw, templates[(place + turn) % len(templates)])
+            problem = family_problem(family, draw, templates[(place + turn) % len(templates)])
+            yield unreviewed(problem) if split == "unreviewed" else problem
 
 
 def family_problem(family: Family, parameters: Parameters, template: str) -> Problem:

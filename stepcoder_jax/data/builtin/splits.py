@@ -4,6 +4,8 @@
     heldout           known families: held-out draws in held-out templates
     unseen_families   families no other split draws from, in all templates
     handwritten_heldout   hand-written problems kept out of train
+    unreviewed        the families of train, in another order; half of the functions print what they
+                      should return (`slips`), and so fail their tests
 
 A draw is held out when its digest falls in one bucket of `HELDOUT_BUCKETS`; nothing else (count,
 seed, order) can move it to the other side.
@@ -16,7 +18,7 @@ import json
 from stepcoder_jax.data.builtin.family import Choice, Family, Parameters
 from stepcoder_jax.data.builtin.wording import heldout_templates, training_templates
 
-SPLITS = ("train", "heldout", "unseen_families", "handwritten_heldout")
+SPLITS = ("train", "heldout", "unseen_families", "handwritten_heldout", "unreviewed")
 HELDOUT_BUCKETS = 5
 
 
