@@ -245,14 +245,18 @@ class ExecutorSettings:
       slots: programs run at one time; 0: one a usable CPU.
       isolation: ``required`` refuses to run where the sandbox cannot be built in full.
       compare: how outputs are judged; ``apps`` reproduces hendrycks/apps.
-      wall_s: wall-clock limit a program.
-      memory_mb, output_kb: limits a program.
+      wall_s: wall-clock limit of a test.
+      cpu_s, cpu_factor: limit of CPU time of a test where the time that the canonical solution
+        takes is known (``data.verify``): ``cpu_factor`` times that, and at least ``cpu_s``.
+      memory_mb, output_kb: limits of a test.
     """
 
     slots: int = 0
     isolation: Literal["required", "best", "none"] = "best"
     compare: Literal["strict", "apps"] = "strict"
     wall_s: float = 3.0
+    cpu_s: float = 0.5
+    cpu_factor: float = 10.0
     memory_mb: int = 512
     output_kb: int = 64
 
@@ -409,8 +413,9 @@ def _check_sampling(c: RunConfig) -> None:
     few = f"each in 1 … eval.samples = {c.eval.samples}"
     fits = all(1 <= k <= c.eval.samples for k in c.eval.k)
     _require(fits and len(c.eval.k) > 0, "eval.k", c.eval.k, few)
-    positive = "must be positive"
-    _require(c.executor.wall_s > 0, "executor.wall_s", c.executor.wall_s, positive)
+    for name in ("wall_s", "cpu_s", "cpu_factor"):
+        value = getattr(c.executor, name)
+        _require(value > 0, f"executor.{name}", value, "must be positive")
 
 
 def _check_method(c: RunConfig) -> None:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key, PRNGKeyArray
-from stepcoder_executor import ExecutorClient, Limits, Request, Result, Verdict
+from stepcoder_executor import ExecutorClient, Request, Result, Verdict
 
-from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
+from stepcoder_jax.config import FGOConfig, RewardConfig
 from stepcoder_jax.coverage_mask import mark_executed, mark_trained
+from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import Program, assemble
 from stepcoder_jax.rewards import score
 from stepcoder_jax.sampling.generate import Sampler
@@ -72,7 +73,7 @@ class Worker:
 
     sampler: Sampler
     client: ExecutorClient
-    limits: Limits
+    limits: LimitRule
     check: Callable[[], None]
 
     def attempt(
@@ -107,7 +108,7 @@ class Worker:
                 id=f"{row}",
                 source=program.text,
                 tests=problem.tests,
-                limits=self.limits,
+                limits=self.limits.of(problem),
                 coverage=coverage,
             )
             pending[row] = (sample, program, self.client.submit(request))
@@ -140,13 +141,6 @@ class Worker:
             stop=self.sampler.stop,
             end_token=self.sampler.settings.end_token,
         )
-
-
-def executor_limits(settings: ExecutorSettings) -> Limits:
-    """The limits that every program runs under."""
-    return Limits(
-        wall_s=settings.wall_s, memory_mb=settings.memory_mb, output_kb=settings.output_kb
-    )
 
 
 def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> Key[Array, " B"]:

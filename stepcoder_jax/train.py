@@ -12,7 +12,6 @@ from stepcoder_jax import curriculum
 from stepcoder_jax.checkpoint import CheckpointStore
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
-from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_set
 from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.learner import Learner, init_state
@@ -20,13 +19,12 @@ from stepcoder_jax.model.init import critic_from_policy
 from stepcoder_jax.ppo import PPOPhase, Progress
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
-from stepcoder_jax.rollout import executor_limits
+from stepcoder_jax.run_data import RunData, load_run_data
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
 from stepcoder_jax.starting_model import starting_model
 from stepcoder_jax.stop import StopRequest
 from stepcoder_jax.types import Params, Problem
-from stepcoder_jax.verify import verify
 from stepcoder_jax.workshop import Workshop, executor, own_copy
 
 # What each use of randomness folds into the run's key.
@@ -42,9 +40,7 @@ class Run:
     display: Display
     stop: StopRequest
     client: ExecutorClient
-    problems: tuple[Problem, ...]
-    demonstrations: tuple[Problem, ...]
-    evaluations: Mapping[str, Sequence[Problem]]
+    data: RunData
     workshop: Workshop
 
     def key(self, use: int) -> jax.Array:
@@ -89,25 +85,10 @@ def prepare(
 ) -> Run:
     """Loads data and model, and checks that they go together, before any long work."""
     display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")
-    data = config.data
-    loaded = _load_training(config, data.train, data.train_count)
-    problems = _verified(config, folder, client, display, loaded)
-    demonstrations = problems
-    if data.demonstrations is not None:
-        shown = _load_training(config, data.demonstrations, data.demonstrations_count)
-        demonstrations = tuple(shown)
-    evaluations = {
-        label: load_problems(
-            name,
-            manual_dir=data.manual_dir,
-            count=data.evaluate_count,
-            difficulties=data.difficulties,
-        )
-        for label, name in config.data.evaluate.items()
-    }
+    data = load_run_data(config, folder, client, display)
     texts = [
         text
-        for p in (*loaded, *demonstrations)
+        for p in (*data.problems, *data.demonstrations)
         for text in (requirement(p, config.prompt.shown_tests), p.canonical_solution or "")
     ]
     model = starting_model(
@@ -119,9 +100,7 @@ def prepare(
         display=display,
         stop=stop,
         client=client,
-        problems=problems,
-        demonstrations=demonstrations,
-        evaluations=evaluations,
+        data=data,
         workshop=Workshop.of(config, model),
     )
 
@@ -138,7 +117,7 @@ def fine_tune(run: Run) -> Params:
         total_steps=config.sft.steps,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
     )
-    solved = [p for p in run.demonstrations if p.canonical_solution is not None]
+    solved = [p for p in run.data.demonstrations if p.canonical_solution is not None]
     kept, long = fitting(
         solved, lambda p: len(workshop.builder.example(p).tokens) <= config.sft.row_tokens
     )
@@ -191,7 +170,11 @@ def reinforce(run: Run, policy: Params) -> Progress:
         config=config,
         learner=learner,
         worker=workshop.worker(
-            run.client, run.stop.check, temperature=sampling.temperature, top_p=sampling.top_p
+            run.client,
+            run.stop.check,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            reference_s=run.data.reference_s,
         ),
         data=data,
         reference=policy,
@@ -212,11 +195,11 @@ def reinforce(run: Run, policy: Params) -> Progress:
 def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
     """Evaluates on every set of ``data.evaluate``; what has been evaluated before is kept."""
     found: dict[str, Any] = {}
-    for number, name in enumerate(run.evaluations, start=1):
+    for number, name in enumerate(run.data.evaluations, start=1):
         known = run.folder.evaluation(f"{label}:{name}")
         if known is None:
             key = jax.random.fold_in(run.key(EVAL_KEY), number)
-            known = _evaluate(run, policy, f"{label} on {name}", run.evaluations[name], key)
+            known = _evaluate(run, policy, f"{label} on {name}", run.data.evaluations[name], key)
             run.folder.append("metrics", {"phase": "eval", "label": label, "set": name, **known})
             run.folder.keep_evaluation(f"{label}:{name}", known)
         rates = "  ".join(f"pass@{k} {known[f'pass@{k}']:.3f}" for k in run.config.eval.k)
@@ -240,41 +223,8 @@ def _evaluate(
         return evaluate(worker, workshop.builder, policy, problems, key, config, sampled).to_json()
 
 
-def _load_training(config: RunConfig, name: str, count: int | None) -> list[Problem]:
-    data = config.data
-    return load_problems(
-        name,
-        manual_dir=data.manual_dir,
-        count=count,
-        seed=config.seed,
-        difficulties=data.difficulties,
-    )
-
-
-def _verified(
-    config: RunConfig,
-    folder: RunDir,
-    client: ExecutorClient,
-    display: Display,
-    problems: Sequence[Problem],
-) -> tuple[Problem, ...]:
-    """Problems whose solutions pass; decided once in a run, so that a resume sees the same."""
-    if not config.data.verify:
-        return tuple(problems)
-    dropped = folder.read_json("dropped.json")
-    if dropped is None:
-        dropped = verify(problems, client, executor_limits(config.executor)).dropped
-        folder.write_json("dropped.json", dropped)
-    if dropped:
-        display.say(
-            f"{len(dropped)} of {len(problems)} training problems dropped: their canonical solution"
-            f" fails its own tests ({folder.path / 'dropped.json'})"
-        )
-    return tuple(p for p in problems if p.id not in dropped)
-
-
 def _training_set(run: Run) -> TrainingSet:
-    data = make_training_set(run.problems, run.workshop.builder, run.config)
+    data = make_training_set(run.data.problems, run.workshop.builder, run.config)
     for reason, ids in data.left_out.items():
         _say_left_out(run, reason, ids)
     if not data.problems:

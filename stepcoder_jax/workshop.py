@@ -1,8 +1,9 @@
 """What the commands share: the model on its mesh, the samplers, the executor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -10,13 +11,14 @@ from stepcoder_executor import ExecutorClient, ExecutorConfig
 
 from stepcoder_jax.config import ExecutorSettings, RunConfig
 from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import critic_logical_axes, logical_axes
 from stepcoder_jax.model.load import LoadedModel
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.program import TokenBytes
-from stepcoder_jax.rollout import Worker, executor_limits
+from stepcoder_jax.rollout import Worker
 from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
 from stepcoder_jax.sharding import Mesh, make_mesh, replicate, shard_params
@@ -70,8 +72,9 @@ class Workshop:
         *,
         temperature: float,
         top_p: float,
+        reference_s: Mapping[str, float] = MappingProxyType({}),
     ) -> Worker:
-        """A worker that samples at this temperature and nucleus."""
+        """A worker that samples at this temperature and nucleus; ``LimitRule`` on the last."""
         sampling = self.config.sampling
         return Worker(
             sampler=Sampler(
@@ -91,7 +94,7 @@ class Workshop:
                 place=lambda tree: replicate(tree, self.mesh),
             ),
             client=client,
-            limits=executor_limits(self.config.executor),
+            limits=LimitRule(settings=self.config.executor, reference_s=reference_s),
             check=check,
         )
 

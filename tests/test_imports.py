@@ -19,8 +19,8 @@ LAYERS = (
     "masked",
     "kl advantages losses curriculum coverage_mask rewards program optimizer",
     "model logprobs sampling sharding",
-    "data checkpoint metrics run_dir progress verify report",
-    "learner rollout",
+    "data checkpoint metrics run_dir progress limits verify report",
+    "learner rollout run_data",
     "starting_model workshop trained ppo sft train evaluate plan bench export",
     "errors commands cli __main__",
 )

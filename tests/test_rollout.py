@@ -5,9 +5,10 @@ from concurrent.futures import Future
 import jax
 import numpy as np
 import pytest
-from stepcoder_executor import IoTests, Limits, Request, Result, Verdict
+from stepcoder_executor import IoTests, Request, Result, Verdict
 
-from stepcoder_jax.config import FGOConfig, RewardConfig
+from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
+from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import TokenBytes, assemble
 from stepcoder_jax.rollout import Attempt, Rollout, Worker, make_batch, make_rollout, row_keys
 from stepcoder_jax.types import Problem, Prompt, Sample
@@ -107,7 +108,11 @@ class InstantClient:
 def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None:
     client = InstantClient()
     worker = object.__new__(Worker)
-    fields = {"sampler": InstantSampler(), "client": client, "limits": Limits(wall_s=1.5)}
+    fields = {
+        "sampler": InstantSampler(),
+        "client": client,
+        "limits": LimitRule(settings=ExecutorSettings(wall_s=1.5)),
+    }
     for name, value in {**fields, "check": lambda: None}.items():
         object.__setattr__(worker, name, value)
     prompts = [Prompt(tokens=(1,), prefix_tokens=0), Prompt(tokens=(2, 97), prefix_tokens=1)]

@@ -107,9 +107,12 @@ def test_sft_imitates_the_demonstrations_and_ppo_keeps_to_its_own_problems(tmp_p
     demonstrations = ["--data.demonstrations=builtin:unreviewed", "--data.demonstrations_count=8"]
     config = override(recipe(tmp_path, iterations=1), [*demonstrations, "--data.verify=true"])
     with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
-        run = prepare(config, folder, client, Display(), StopRequest())
-    assert list(run.demonstrations) == builtin_problems("unreviewed", count=8)
-    assert list(run.problems) == builtin_problems("train", count=24)
+        run, again = (prepare(config, folder, client, Display(), StopRequest()) for _ in range(2))
+    assert list(run.data.demonstrations) == builtin_problems("unreviewed", count=8)
+    assert list(run.data.problems) == builtin_problems("train", count=24)
+    # What the solutions took is measured once: a resumed run keeps to the same limits.
+    assert set(run.data.reference_s) == {p.id for p in run.data.problems}
+    assert run.data.reference_s == again.data.reference_s
 
 
 def test_a_run_leaves_everything_it_promises(whole: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from stepcoder_executor import AssertionTests, ExecutorClient, ExecutorConfig, Limits, Tests
+from stepcoder_executor import AssertionTests, ExecutorClient, ExecutorConfig, Tests
 
-from stepcoder_jax.config import CurriculumConfig
+from stepcoder_jax.config import CurriculumConfig, ExecutorSettings
 from stepcoder_jax.curriculum import conditional_statements, stage_count
 from stepcoder_jax.types import Problem
 from stepcoder_jax.verify import verify
@@ -37,7 +37,7 @@ def problem_stats(problems: Sequence[Problem]) -> dict[str, Any]:
 def check_problems(problems: Sequence[Problem]) -> dict[str, Any]:
     """Runs every canonical solution against its tests."""
     with ExecutorClient(ExecutorConfig(slots=len(os.sched_getaffinity(0)))) as client:
-        found = verify(problems, client, Limits())
+        found = verify(problems, client, ExecutorSettings())
     reasons = Counter(reason.partition(":")[0] for reason in found.dropped.values())
     return {
         "problems": len(problems),
