@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from stepcoder_executor import Verdict
 
 from stepcoder_jax import curriculum
 from stepcoder_jax.checkpoint import CheckpointStore
@@ -27,6 +25,7 @@ from stepcoder_jax.learner import (
     update,
     update_critic,
 )
+from stepcoder_jax.ppo_metrics import facts, rollout_metrics, summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.rewards import pass_fraction
 from stepcoder_jax.rollout import (
@@ -36,7 +35,6 @@ from stepcoder_jax.rollout import (
     make_batch,
     make_rollout,
     row_keys,
-    verdict_shares,
 )
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sharding import Mesh, shard_rows
@@ -96,7 +94,7 @@ class PPOPhase:
                     self.save(store, progress)
                     store.wait()
                     raise
-                meter(progress.iteration, _facts(metrics))
+                meter(progress.iteration, facts(metrics))
                 due = progress.iteration % self.config.checkpoint.every == 0
                 if due or progress.iteration == total:
                     self.save(store, progress)
@@ -119,7 +117,7 @@ class PPOPhase:
         metrics = {
             "phase": "ppo",
             "step": number + 1,
-            **_rollout_metrics(rollouts, stages),
+            **rollout_metrics(rollouts, stages),
             "stage_histogram": curriculum.stage_histogram(state_after).tolist(),
             **{name: float(value) for name, value in asdict(stats).items()},
             **step_stats,
@@ -225,7 +223,7 @@ class PPOPhase:
                 else:
                     state, *stats = update(state, piece, learner=self.learner)
                     every.append({k: v for s in stats for k, v in asdict(s).items()})
-        return state, _summarise(jax.device_get(every))
+        return state, summarise(jax.device_get(every))
 
     def _move(self, state: CurriculumState, rollouts: Sequence[Rollout]) -> CurriculumState:
         samples = self.config.rollout.samples
@@ -277,51 +275,3 @@ class PPOPhase:
                     "executed": [list(span) for span in attempt.result.covered or ()],
                 },
             )
-
-
-def _rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str, Any]:
-    verdicts = [r.attempt.result.verdict for r in rollouts]
-    judged = [r for r in rollouts if r.score is not None]
-    at_start = [r for r in judged if r.stage == 0]
-    return {
-        "reward_mean": _mean([r.score for r in judged]),
-        "pass_rate": _pass_rate(judged),
-        "stage0_reward_mean": _mean([r.score for r in at_start]),
-        "stage0_pass_rate": _pass_rate(at_start),
-        "stage0_share": len(at_start) / max(len(judged), 1),
-        "stage_mean": float(np.mean(stages)),
-        "verdicts": verdict_shares(verdicts),
-        "dropped": len(rollouts) - len(judged),
-        "response_tokens_mean": _mean([float(len(r.attempt.sample.tokens)) for r in rollouts]),
-        "stopped": dict(Counter(r.attempt.sample.stopped for r in rollouts)),
-    }
-
-
-def _pass_rate(rollouts: Sequence[Rollout]) -> float | None:
-    return _mean([float(r.attempt.result.verdict is Verdict.PASSED) for r in rollouts])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means over an iteration's optimizer steps; the largest and the smallest ratio."""
-    reduce = {"ratio_max": np.max, "ratio_min": np.min}
-    return {k: float(reduce.get(k, np.mean)([s[k] for s in steps])) for k in steps[0]}
-
-
-def _facts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    def show(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2f}"
-
-    return {
-        "pass": show(metrics["pass_rate"]),
-        "pass@stage0": show(metrics["stage0_pass_rate"]),
-        "reward": show(metrics["reward_mean"]),
-        "stage": show(metrics["stage_mean"]),
-        "executed": show(metrics["executed_fraction"]),
-        "KL": f"{metrics['kl']:.4f}",
-        "tokens/s": f"{metrics['tokens_per_s']:.0f}",
-    }

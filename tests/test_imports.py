@@ -21,7 +21,7 @@ LAYERS = (
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report",
     "learner rollout run_data",
-    "starting_model workshop trained ppo sft train evaluate plan bench export",
+    "starting_model workshop trained ppo_metrics ppo sft train evaluate plan bench export",
     "errors commands cli __main__",
 )
 

@@ -1,0 +1,61 @@
+"""What the log and the display say of an iteration of PPO."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from stepcoder_executor import Verdict
+
+from stepcoder_jax.rollout import Rollout, verdict_shares
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str, Any]:
+    """What the rollouts of an iteration came to; ``stages`` are those of its problems."""
+    verdicts = [r.attempt.result.verdict for r in rollouts]
+    judged = [r for r in rollouts if r.score is not None]
+    at_start = [r for r in judged if r.stage == 0]
+    return {
+        "reward_mean": _mean([r.score for r in judged]),
+        "pass_rate": _pass_rate(judged),
+        "stage0_reward_mean": _mean([r.score for r in at_start]),
+        "stage0_pass_rate": _pass_rate(at_start),
+        "stage0_share": len(at_start) / max(len(judged), 1),
+        "stage_mean": float(np.mean(stages)),
+        "verdicts": verdict_shares(verdicts),
+        "dropped": len(rollouts) - len(judged),
+        "response_tokens_mean": _mean([float(len(r.attempt.sample.tokens)) for r in rollouts]),
+        "stopped": dict(Counter(r.attempt.sample.stopped for r in rollouts)),
+    }
+
+
+def _pass_rate(rollouts: Sequence[Rollout]) -> float | None:
+    return _mean([float(r.attempt.result.verdict is Verdict.PASSED) for r in rollouts])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means over an iteration's optimizer steps; the largest and the smallest ratio."""
+    reduce = {"ratio_max": np.max, "ratio_min": np.min}
+    return {k: float(reduce.get(k, np.mean)([s[k] for s in steps])) for k in steps[0]}
+
+
+def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What the progress display shows of an iteration."""
+
+    def show(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    return {
+        "pass": show(metrics["pass_rate"]),
+        "pass@stage0": show(metrics["stage0_pass_rate"]),
+        "reward": show(metrics["reward_mean"]),
+        "stage": show(metrics["stage_mean"]),
+        "executed": show(metrics["executed_fraction"]),
+        "KL": f"{metrics['kl']:.4f}",
+        "tokens/s": f"{metrics['tokens_per_s']:.0f}",
+    }
