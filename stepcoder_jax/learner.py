@@ -108,11 +108,11 @@ class PolicyStats:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CriticStats:
-    """Of the critic's optimizer steps on a mini-batch: means over response tokens, then steps."""
+    """Of the critic's optimizer steps, or of one: means over response tokens, then over steps."""
 
-    value_loss: Float[Array, ""]
-    value_clip_fraction: Float[Array, ""]
-    critic_grad_norm: Float[Array, ""]
+    value_loss: Float[Array, "*steps"]
+    value_clip_fraction: Float[Array, "*steps"]
+    critic_grad_norm: Float[Array, "*steps"]
 
 
 def init_state(learner: Learner, policy: Params, critic: Params) -> TrainState:

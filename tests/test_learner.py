@@ -196,7 +196,7 @@ def test_the_critic_may_take_several_steps_each_on_its_share_of_the_rows() -> No
         state, one = update_critic(state, share, learner=learner)
         losses.append(float(one.value_loss))
     for x, y in zip(jax.tree.leaves(twice.critic), jax.tree.leaves(state.critic), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+        assert jnp.linalg.norm(x - y) <= 1e-5 * jnp.linalg.norm(x)
     np.testing.assert_allclose(stats.value_loss, np.mean(losses), rtol=1e-5)
     once, _ = update_critic(fresh_state(), batch, learner=learner)
     assert not np.allclose(once.critic["head"]["kernel"], twice.critic["head"]["kernel"])
