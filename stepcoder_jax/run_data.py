@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stepcoder_executor import ExecutorClient
 
-from stepcoder_jax.config import RunConfig
+from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
@@ -38,6 +38,7 @@ def load_run_data(
     """Loads everything that the recipe names, and runs the solutions of PPO's problems.
 
     Raises:
+      ConfigError: a set has no problem of the levels wanted.
       ProblemError: a set cannot be read.
       RuntimeError: the executor could not judge a solution.
     """
@@ -66,13 +67,17 @@ def load_run_data(
 
 def _load(config: RunConfig, name: str, count: int | None, seed: int = 0) -> list[Problem]:
     data = config.data
-    return load_problems(
+    problems = load_problems(
         name,
         manual_dir=data.manual_dir,
         count=count,
         seed=seed,
         difficulties=data.difficulties,
     )
+    if not problems:
+        wanted = ", ".join(data.difficulties)
+        raise ConfigError(f"{name!r} has no problem of data.difficulties = {wanted}")
+    return problems
 
 
 def _verified(

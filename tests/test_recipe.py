@@ -56,6 +56,9 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("kl: {where: loss}", [], ["kl.estimator", "k1"]),
         ("reward: {clip: -1}", [], ["reward.clip", "-1"]),
         ("iterations: -1", [], ["iterations", "-1"]),
+        ("data: {difficulties: [easy]}", [], ["data.difficulties", "easy"]),
+        ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
+        ("policy_optimizer: {name: sgd}", [], ["policy_optimizer.name", "sgd"]),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_refused_by_name(

@@ -17,7 +17,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
-from stepcoder_jax.config import RunConfig
+from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
@@ -113,6 +113,23 @@ def test_sft_imitates_the_demonstrations_and_ppo_keeps_to_its_own_problems(tmp_p
     # What the solutions took is measured once: a resumed run keeps to the same limits.
     assert set(run.data.reference_s) == {p.id for p in run.data.problems}
     assert run.data.reference_s == again.data.reference_s
+
+
+def test_a_set_without_a_problem_of_the_levels_wanted_is_named(tmp_path: Path) -> None:
+    row = {
+        "id": "p",
+        "question": "",
+        "difficulty": "introductory",
+        "starter_code": "",
+        "canonical_solution": None,
+        "tests": {"fn_name": "f", "inputs": [[1]], "outputs": [1]},
+        "source": "mine",
+    }
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row))
+    overrides = [f"--data.train={tmp_path / 'mine.jsonl'}", "--data.difficulties=[competition]"]
+    config = override(recipe(tmp_path / "run"), overrides)
+    with pytest.raises(ConfigError, match=r"mine\.jsonl' has no problem .*competition"):
+        train(config, Display(), StopRequest())
 
 
 def test_a_run_leaves_everything_it_promises(whole: Path) -> None:

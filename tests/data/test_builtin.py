@@ -190,6 +190,13 @@ class TestSelection:
     def test_a_longer_list_begins_with_the_shorter(self):
         assert builtin_problems("heldout", count=90)[:40] == builtin_problems("heldout", count=40)
 
+    def test_difficulties_select_and_keep_the_order(self):
+        chosen = builtin_problems("train", count=40, difficulties=("introductory", "competition"))
+        assert {p.difficulty for p in chosen} == {"introductory", "competition"}
+        every = builtin_problems("train", count=200)
+        same = [p for p in every if p.difficulty in ("introductory", "competition")]
+        assert chosen == same[:40]
+
     def test_another_seed_selects_others(self):
         first, second = (builtin_problems("train", count=200, seed=seed) for seed in (0, 1))
         assert len({p.id for p in first} & {p.id for p in second}) < 50
