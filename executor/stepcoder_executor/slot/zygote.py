@@ -66,6 +66,27 @@ def main(control: int) -> NoReturn:
     zygote.serve()
 
 
+def believed(
+    said: tuple[int, float, float],
+    known: tuple[int, float, float],
+    now: tuple[float, float],
+    n_tests: int,
+) -> tuple[int, float, float]:
+    """How much of the child's word on its progress to take.
+
+    All are a phase and when it began on two clocks: the monotonic one and the child's CPU time.
+    The word may be any bits: it counts only if it moves forward and stays within what is possible.
+    """
+    if not known[0] < said[0] <= n_tests:
+        return known
+    # In this order a NaN loses to what is known.
+    wall, cpu = (
+        min(max(before, began), at)
+        for began, before, at in zip(said[1:], known[1:], now, strict=True)
+    )
+    return said[0], wall, cpu
+
+
 class Zygote:
     """A prepared interpreter inside its sandbox."""
 
@@ -134,8 +155,9 @@ class Zygote:
         phase, phase_began, cpu_began = 0, began, 0.0
         while True:
             now, used_s = time.monotonic(), clock.read()
-            phase, phase_began, cpu_began = self._progress(
-                (phase, phase_began, cpu_began), (now, used_s)
+            said = PROGRESS.unpack_from(self._page)
+            phase, phase_began, cpu_began = believed(
+                said, (phase, phase_began, cpu_began), (now, used_s), job.n_tests
             )
             left_s = phase_began + job.wall_s - now
             if job.cpu_s is not None:
@@ -160,22 +182,6 @@ class Zygote:
                     write_all(self._control, self._frame(job, "partial", {}))
         os.close(pidfd)
         return self._reap(pid, began, timed_out=timed_out, used_up_cpu=used_up_cpu, stopped=stopped)
-
-    def _progress(
-        self, known: tuple[int, float, float], now: tuple[float, float]
-    ) -> tuple[int, float, float]:
-        """The child's word on which test it is at: believed only when it moves forward.
-
-        Both are (phase,) and two clocks: monotonic, and the child's CPU time.
-        """
-        phase, *began = PROGRESS.unpack_from(self._page)
-        if phase <= known[0] or phase > 1 << 20:
-            return known
-        wall, cpu = (
-            min(max(said, before), at)
-            for said, before, at in zip(began, known[1:], now, strict=True)
-        )
-        return phase, wall, cpu
 
     def _told_to_stop(self, pid: int, job: Job) -> bool:
         try:
