@@ -10,9 +10,16 @@ from typing import Any
 
 from stepcoder_executor.execution import Execution
 from stepcoder_executor.ladder import choose
-from stepcoder_executor.protocol import ProtocolError, parse_request, result_to_json
-from stepcoder_executor.slot.wire import FrameError, FrameReader, pack, read_frame
-from stepcoder_executor.slots import Slot, SlotRefusedError
+from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
+from stepcoder_executor.slot.messages import Answer
+from stepcoder_executor.slot.wire import (
+    FrameError,
+    FrameReader,
+    json_fields,
+    json_frame,
+    read_frame,
+)
+from stepcoder_executor.slots import Mapper, Prepared, Slot, SlotRefusedError
 
 _TICK_S = 1.0
 _READ_BYTES = 1 << 18
@@ -33,6 +40,8 @@ class Broker:
         self._seqs: dict[Execution, int] = {}
         self._attempts: dict[Execution, int] = {}
         self._slots: list[Slot] = []
+        self._mapper: Mapper | None = None
+        self._to_map: deque[Execution] = deque()
         self._restarts = 0
         self._failed_starts = 0
         self._add(first)
@@ -50,19 +59,25 @@ class Broker:
                     self._take(data)
                 elif key.data in self._slots:
                     self._hear(key.data)
+                elif key.data is self._mapper:
+                    self._hear_mapper(key.data)
             for slot in [slot for slot in self._slots if slot.is_overdue]:
                 self._replace(slot, "it was silent for too long")
+            if self._mapper is not None and self._mapper.is_overdue:
+                self._replace_mapper(self._mapper, "it was silent for too long")
             self._dispatch()
 
     def close(self) -> None:
         """End every slot."""
-        for slot in self._slots:
-            slot.hang_up()
-        for slot in self._slots:
-            slot.close()
+        processes = [*self._slots, self._mapper] if self._mapper else self._slots
+        for process in processes:
+            process.hang_up()
+        for process in processes:
+            process.close()
 
     def _take(self, data: bytes) -> None:
-        for header, _ in self._reader.feed(data):
+        for content in self._reader.feed(data):
+            header = json_fields(content)
             if header["kind"] == "cancel":
                 self._cancel(header["seq"])
             else:
@@ -95,42 +110,79 @@ class Broker:
 
     def _hear(self, slot: Slot) -> None:
         try:
-            for header, blobs in slot.receive():
-                self._failed_starts = 0
-                if header["kind"] == "done":
-                    self._advance(slot, header, blobs)
-                elif slot.execution and slot.execution.is_decided(header, *blobs[:2]):
+            for is_done, answer in slot.answers():
+                if is_done:
+                    self._advance(slot, answer)
+                elif slot.execution and slot.execution.is_decided(answer):
                     slot.stop()
+            if slot.is_ready:
+                self._failed_starts = 0
         except (EOFError, OSError, FrameError, SlotRefusedError) as error:
             self._replace(slot, str(error))
 
-    def _advance(self, slot: Slot, header: dict[str, Any], blobs: list[bytes]) -> None:
+    def _advance(self, slot: Slot, answer: Answer) -> None:
         execution = slot.finish()
         if execution is None or execution not in self._seqs:
             return
-        result = execution.absorb(header, *blobs)
-        if result is None:
+        if not execution.absorb(answer):
             slot.begin(execution)
+        elif not execution.request.coverage:
+            self._finish(execution, execution.result(None))
+        elif not execution.executed:
+            self._finish(execution, execution.result(()))
         else:
-            self._send(self._seqs.pop(execution), result_to_json(result))
             self._attempts.pop(execution, None)
+            self._to_map.append(execution)
+            if self._mapper is None:
+                self._add_mapper()
 
-    def _replace(self, slot: Slot, reason: str) -> None:
-        """End a slot that cannot be trusted any more; what it was at is tried once more."""
-        if not slot.is_ready:
+    def _hear_mapper(self, mapper: Mapper) -> None:
+        try:
+            found = mapper.spans()
+            if mapper.is_ready:
+                self._failed_starts = 0
+        except (EOFError, OSError, FrameError, SlotRefusedError) as error:
+            self._replace_mapper(mapper, str(error))
+            return
+        if found is not None:
+            execution, spans = found
+            if execution in self._seqs:
+                self._finish(execution, execution.result(spans))
+
+    def _replace_mapper(self, mapper: Mapper, reason: str) -> None:
+        """End a mapper that cannot be trusted any more; what it was at is tried once more."""
+        self._note_restart(mapper, reason)
+        execution = mapper.execution
+        if execution is not None and execution in self._seqs:
+            self._attempts[execution] = self._attempts.get(execution, 0) + 1
+            if self._attempts[execution] > 1:
+                self._finish(execution, execution.failure(f"its coverage: {reason}"))
+            else:
+                self._to_map.appendleft(execution)
+        self._add_mapper()
+
+    def _finish(self, execution: Execution, result: Result) -> None:
+        self._attempts.pop(execution, None)
+        self._send(self._seqs.pop(execution), result_to_json(result))
+
+    def _note_restart(self, process: Prepared, reason: str) -> None:
+        if not process.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
                 raise SlotRefusedError(f"slots no longer start: {reason}")
         self._restarts += 1
+        self._selector.unregister(process.socket)
+        process.close()
+
+    def _replace(self, slot: Slot, reason: str) -> None:
+        """End a slot that cannot be trusted any more; what it was at is tried once more."""
+        self._note_restart(slot, reason)
         self._slots.remove(slot)
-        self._selector.unregister(slot.socket)
-        slot.close()
         execution = slot.finish()
         if execution is not None and execution in self._seqs:
             self._attempts[execution] = self._attempts.get(execution, 0) + 1
             if self._attempts[execution] > 1:
-                result = execution.failure(f"the slot failed twice: {reason}")
-                self._send(self._seqs.pop(execution), result_to_json(result))
+                self._finish(execution, execution.failure(f"the slot failed twice: {reason}"))
             else:
                 self._queue.appendleft(execution)
         self._add(Slot(self._rung))
@@ -142,27 +194,36 @@ class Broker:
                     slot.begin(self._queue.popleft())
                 except OSError as error:
                     self._replace(slot, str(error))
+        if self._to_map and self._mapper is not None and self._mapper.is_idle:
+            try:
+                self._mapper.begin(self._to_map.popleft())
+            except OSError as error:
+                self._replace_mapper(self._mapper, str(error))
 
     def _add(self, slot: Slot) -> None:
         self._slots.append(slot)
         self._selector.register(slot.socket, selectors.EVENT_READ, slot)
 
+    def _add_mapper(self) -> None:
+        self._mapper = Mapper(self._rung)
+        self._selector.register(self._mapper.socket, selectors.EVENT_READ, self._mapper)
+
     def _send(self, seq: int, line: dict[str, Any]) -> None:
         header = {"kind": "result", "seq": seq, "restarts": self._restarts, "result": line}
-        self._channel.sendall(pack(header))
+        self._channel.sendall(json_frame(header))
 
 
 def main(fd: int) -> int:
     """Serve the client on the other end of descriptor ``fd``; returns an exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=fd)
-    config, _ = read_frame(fd)
+    config = json_fields(read_frame(fd))
     try:
         first, steps = choose(config["isolation"])
     except SlotRefusedError as error:
-        channel.sendall(pack({"kind": "refused", "reason": str(error)}))
+        channel.sendall(json_frame({"kind": "refused", "reason": str(error)}))
         return 1
-    channel.sendall(pack({"kind": "ready", "rung": first.rung, "steps": steps}))
+    channel.sendall(json_frame({"kind": "ready", "rung": first.rung, "steps": steps}))
     broker = Broker(channel, config, first)
     try:
         broker.serve()

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, get_args
 
 from stepcoder_executor.judge import CompareRule
 from stepcoder_executor.protocol import Request, Result, parse_result, request_to_json
-from stepcoder_executor.slot.wire import FrameError, pack, read_frame
+from stepcoder_executor.slot.wire import FrameError, json_fields, json_frame, read_frame
 
 Isolation = Literal["required", "best", "full", "landlock", "seccomp", "none"]
 _MAX_BROKERS_PER_REQUEST = 2
@@ -111,7 +111,7 @@ class ExecutorClient:
                 raise RuntimeError("the executor client is closed")
             seq, self._next_seq = self._next_seq, self._next_seq + 1
             header = {"kind": "request", "seq": seq, "request": request_to_json(request)}
-            frame = pack(header)
+            frame = json_frame(header)
             self._pending[seq] = _Pending(frame=frame, future=future, submitted=time.monotonic())
             self._send(frame)
         future.add_done_callback(lambda done: self._forget(seq, done))
@@ -184,8 +184,8 @@ class ExecutorClient:
             "run_all": self.config.run_all,
         }
         try:
-            self._socket.sendall(pack(config))
-            answer, _ = read_frame(self._socket.fileno())
+            self._socket.sendall(json_frame(config))
+            answer = json_fields(read_frame(self._socket.fileno()))
         except (OSError, EOFError, FrameError) as error:
             answer = {"kind": "refused", "reason": f"it ended at once ({error})"}
         if answer["kind"] != "ready":
@@ -207,8 +207,7 @@ class ExecutorClient:
     def _listen(self) -> None:
         try:
             while True:
-                header, _ = read_frame(self._socket.fileno())
-                self._deliver(header)
+                self._deliver(json_fields(read_frame(self._socket.fileno())))
         except (OSError, EOFError, FrameError):
             self._recover()
 
@@ -249,7 +248,7 @@ class ExecutorClient:
             if self._pending.pop(seq, None) is None:
                 return
             if future.cancelled() and not self._closing:
-                self._send(pack({"kind": "cancel", "seq": seq}))
+                self._send(json_frame({"kind": "cancel", "seq": seq}))
         self._room.release()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_executor import assertions
-from stepcoder_executor.covered import Span, covered_spans, merge
+from stepcoder_executor.covered import Span, either, executed_units
 from stepcoder_executor.judge import CompareRule, judge_stdout, judge_value, text_of
 from stepcoder_executor.protocol import (
     AssertionTests,
@@ -15,7 +15,7 @@ from stepcoder_executor.protocol import (
     TestResult,
     Verdict,
 )
-from stepcoder_executor.slot.wire import pack
+from stepcoder_executor.slot.messages import ASSERTIONS, CALL, NO_LIMIT_S, STDIO, Answer, Job
 
 _KIB, _MIB = 1024, 1 << 20
 _MEMORY_EXIT = 77
@@ -44,7 +44,7 @@ class Execution:
         self._run_all = run_all
         self._done: list[TestResult] = []
         self._wall_s = 0.0
-        self._covered: tuple[Span, ...] = ()
+        self._executed = b""
         self._allowed_bytes = _allowed_bytes(request)
         self._mode, self._spec, self._skeletons = _specify(request)
         self._body = json.dumps(self._spec).encode()
@@ -56,56 +56,57 @@ class Execution:
         tests = self.request.tests
         return len(tests.inputs if isinstance(tests, IoTests) else tests.assertions)
 
+    @property
+    def executed(self) -> bytes:
+        """A byte for each code unit of the program: 1 if a test that counts executed it."""
+        return self._executed
+
     def job(self, seq: int) -> bytes:
         """The frame that asks a slot for the tests not yet settled."""
         limits = self.request.limits
-        header = {
-            "kind": "job",
-            "seq": seq,
-            "mode": self._mode,
-            "n_tests": self.n_tests,
-            "first": len(self._done),
-            "wall_s": limits.wall_s,
-            "cpu_s": limits.cpu_s,
-            "memory_bytes": int(limits.memory_mb * _MIB),
-            "output_bytes": self._allowed_bytes,
-            "input_bytes": self._input_bytes,
-            "coverage": self.request.coverage,
-            "run_all": self._run_all,
-        }
-        return pack(header, self._body)
+        job = Job(
+            seq=seq,
+            mode=self._mode,
+            n_tests=self.n_tests,
+            first=len(self._done),
+            wall_s=limits.wall_s,
+            cpu_s=NO_LIMIT_S if limits.cpu_s is None else limits.cpu_s,
+            memory_bytes=int(limits.memory_mb * _MIB),
+            output_bytes=self._allowed_bytes,
+            input_bytes=self._input_bytes,
+            coverage=self.request.coverage,
+            run_all=self._run_all,
+        )
+        return job.to_frame(self._body)
 
-    def is_decided(self, header: dict[str, Any], records: bytes, stdout: bytes) -> bool:
+    def is_decided(self, answer: Answer) -> bool:
         """Whether a child that is still running has already shown a test that does not pass."""
         if self._run_all:
             return False
-        found = self._records(records)
         return any(
-            self._judge(k, record, stdout).verdict is not Verdict.PASSED
-            for k, record in found.items()
+            self._judge(k, record, answer.stdout).verdict is not Verdict.PASSED
+            for k, record in self._records(answer.records).items()
         )
 
-    def absorb(
-        self, header: dict[str, Any], records: bytes, stdout: bytes, *coverage: bytes
-    ) -> Result | None:
-        """Take a finished child's answer; the result, or None if another child is needed."""
-        is_settled = self._settle(header, records, stdout)
-        if len(coverage) == 3:
-            self._cover(*coverage)
-        return self._result() if is_settled else None
+    def absorb(self, answer: Answer) -> bool:
+        """Take a finished child's answer; False if another child is needed."""
+        is_settled = self._settle(answer)
+        if answer.hits:
+            self._executed = either(self._executed, executed_units(answer.hits, len(self._done)))
+        return is_settled
 
-    def _settle(self, header: dict[str, Any], records: bytes, stdout: bytes) -> bool:
+    def _settle(self, answer: Answer) -> bool:
         """Add the tests that the answer settles; whether those were all."""
-        self._wall_s += header["wall_s"]
+        self._wall_s += answer.wall_s
         first = len(self._done)
-        found = self._records(records)
+        found = self._records(answer.records)
         written = 0
         for k in range(first, self.n_tests):
             record = found.get(k)
             if record is None:
-                test = self._unfinished(k, header, stdout, written)
+                test = self._unfinished(answer, k, written)
             else:
-                test, written = self._judge(k, record, stdout), record.stdout[1]
+                test, written = self._judge(k, record, answer.stdout), record.stdout[1]
             if test.verdict is not Verdict.PASSED and k > first:
                 return False
             self._done.append(test)
@@ -118,37 +119,25 @@ class Execution:
                 break
         return len(self._done) == self.n_tests
 
-    def _cover(self, starts: bytes, owners: bytes, hits: bytes) -> None:
-        """Add what the settled tests executed."""
-        source = self.request.source
-        spans = covered_spans(
-            starts,
-            owners,
-            hits,
-            n_chars=len(source),
-            n_tests=len(self._done),
-            shift=int(source.startswith("\ufeff")),
-        )
-        self._covered = merge((*self._covered, *spans))
-
     def failure(self, detail: str) -> Result:
         """The result when the executor itself could not run the request."""
         return Result(
             id=self.request.id,
             verdict=Verdict.EXECUTOR_ERROR,
             tests=tuple(self._done),
-            covered=self._covered if self.request.coverage else None,
+            covered=() if self.request.coverage else None,
             wall_s=self._wall_s,
             detail=detail,
         )
 
-    def _result(self) -> Result:
+    def result(self, covered: tuple[Span, ...] | None) -> Result:
+        """The result, once every test is settled."""
         verdicts = [test.verdict for test in self._done if test.verdict is not Verdict.PASSED]
         return Result(
             id=self.request.id,
             verdict=verdicts[0] if verdicts else Verdict.PASSED,
             tests=tuple(self._done),
-            covered=self._covered if self.request.coverage else None,
+            covered=covered,
             wall_s=self._wall_s,
         )
 
@@ -158,17 +147,16 @@ class Execution:
         found = {}
         for head, value in zip(lines[0::2], lines[1::2], strict=False):
             try:
-                fields = json.loads(head)
-                start, end = map(int, fields["stdout"])
+                k, verdict, detail, start, end, wall_s, is_last = json.loads(head)
                 record = Record(
-                    verdict=str(fields["verdict"]),
-                    detail=str(fields["detail"]),
+                    verdict=str(verdict),
+                    detail=str(detail),
                     value=value,
-                    stdout=(max(start, 0), max(end, 0)),
-                    wall_s=min(max(float(fields["wall_s"]), 0.0), self.request.limits.wall_s + 1),
-                    is_last=bool(fields["is_last"]),
+                    stdout=(max(int(start), 0), max(int(end), 0)),
+                    wall_s=min(max(float(wall_s), 0.0), self.request.limits.wall_s + 1),
+                    is_last=bool(is_last),
                 )
-                found[int(fields["k"])] = record
+                found[int(k)] = record
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 break
         return found
@@ -210,25 +198,21 @@ class Execution:
 
     def _mark(self, k: int, record: Record) -> str:
         detail = record.detail[:400]
-        is_inside = self._mode == "assertions" and self._skeletons[k] is None
+        is_inside = self._mode == ASSERTIONS and self._skeletons[k] is None
         return f"{detail}; {_UNTRUSTED}" if is_inside else detail
 
-    def _unfinished(
-        self, k: int, header: dict[str, Any], stdout: bytes, written: int
-    ) -> TestResult:
+    def _unfinished(self, answer: Answer, k: int, written: int) -> TestResult:
         """What became of the test during which the child ended."""
-        wall_s = header["wall_s"]
+        wall_s, stdout = answer.wall_s, answer.stdout
         if len(stdout) - written > self._allowed_bytes:
             return self._exceeded(wall_s)
-        if header["timed_out"]:
-            what = "compiling" if header["phase"] == 0 else "the test"
+        if answer.timed_out:
+            what = "compiling" if answer.phase == 0 else "the test"
             limits = self.request.limits
-            limit = (
-                f"{limits.cpu_s:g} s of CPU" if header["used_up_cpu"] else f"{limits.wall_s:g} s"
-            )
+            limit = f"{limits.cpu_s:g} s of CPU" if answer.used_up_cpu else f"{limits.wall_s:g} s"
             detail = f"{what} took longer than {limit}"
             return TestResult(verdict=Verdict.TIMEOUT, wall_s=wall_s, detail=detail)
-        if header["exit_code"] == 0 and self._mode == "stdio":
+        if answer.exit_code == 0 and self._mode == STDIO:
             record = Record(
                 verdict="ran",
                 detail="",
@@ -238,7 +222,7 @@ class Execution:
                 is_last=True,
             )
             return self._judge(k, record, stdout)
-        verdict, detail = _ending(header)
+        verdict, detail = _ending(answer)
         return TestResult(verdict=verdict, wall_s=wall_s, detail=detail)
 
     def _exceeded(self, wall_s: float) -> TestResult:
@@ -249,28 +233,28 @@ class Execution:
 _VERDICTS_OF_A_CHILD = frozenset({"failed", "runtime_error", "compile_error", "memory_exceeded"})
 
 
-def _ending(header: dict[str, Any]) -> tuple[Verdict, str]:
-    if header["exit_code"] == _MEMORY_EXIT or header["signal"] == 9:
+def _ending(answer: Answer) -> tuple[Verdict, str]:
+    if answer.exit_code == _MEMORY_EXIT or answer.signal == 9:
         return Verdict.MEMORY_EXCEEDED, "the process ran out of memory"
-    if header["signal"] is not None:
-        detail = f"killed by signal {header['signal']}"
-        if header["phase"] == 0:
+    if answer.signal:
+        detail = f"killed by signal {answer.signal}"
+        if answer.phase == 0:
             return Verdict.COMPILE_ERROR, f"the compiler crashed: {detail}"
         return Verdict.RUNTIME_ERROR, detail
-    return Verdict.RUNTIME_ERROR, f"left early with exit status {header['exit_code']}"
+    return Verdict.RUNTIME_ERROR, f"left early with exit status {answer.exit_code}"
 
 
 def _specify(
     request: Request,
-) -> tuple[str, dict[str, Any], list[assertions.Skeleton | None]]:
+) -> tuple[int, dict[str, Any], list[assertions.Skeleton | None]]:
     """The mode, what the child is told (never an expected output), and the assertions' outsides."""
     tests = request.tests
     if isinstance(tests, IoTests):
         if tests.fn_name is None:
             inputs = [text_of(entry) for entry in tests.inputs]
-            return "stdio", {"source": request.source, "inputs": inputs}, []
+            return STDIO, {"source": request.source, "inputs": inputs}, []
         spec = {"source": request.source, "fn_name": tests.fn_name, "inputs": list(tests.inputs)}
-        return "call", spec, []
+        return CALL, spec, []
     skeletons = [assertions.split(text, request.source) for text in tests.assertions]
     spec = {
         "source": request.source,
@@ -281,7 +265,7 @@ def _specify(
             for text, skeleton in zip(tests.assertions, skeletons, strict=True)
         ],
     }
-    return "assertions", spec, skeletons
+    return ASSERTIONS, spec, skeletons
 
 
 def _allowed_bytes(request: Request) -> int:

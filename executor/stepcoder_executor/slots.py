@@ -1,16 +1,29 @@
-"""A slot as the broker sees it: a process on the other end of a socket, busy or not."""
+"""Prepared processes as the broker sees them: each on the other end of a socket, busy or not."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from array import array
 from pathlib import Path
 
+from stepcoder_executor.covered import Span
 from stepcoder_executor.execution import Execution
-from stepcoder_executor.slot.wire import Frame, FrameError, FrameReader, pack
+from stepcoder_executor.slot.messages import (
+    DONE,
+    MAPPED,
+    PARTIAL,
+    READY,
+    REFUSED,
+    Answer,
+    map_frame,
+    stop_frame,
+)
+from stepcoder_executor.slot.wire import FrameError, FrameReader, frame
 
 # Hooks that ``threading``, ``random`` and ``logging`` would run after every fork are kept out: a
 # child has one thread when it begins, and all programs starting from one random state is welcome.
@@ -18,81 +31,63 @@ _BOOT = """
 import os, sys
 os.register_at_fork = lambda **hooks: None
 sys.path.append({path!r})
-from slot.zygote import main
+from slot.{module} import main
 main({fd})
 """
 _START_S = 20.0
 _SILENCE_S = 5.0
+_MAP_S = 20.0
 _LEAVE_S = 0.5
 _READ_BYTES = 1 << 18
+_NEVER = float("inf")
 
 
 class SlotRefusedError(RuntimeError):
     """A slot could not enter the rung of isolation it was told to."""
 
 
-class Slot:
-    """One zygote process and the request it is working on."""
+class Prepared:
+    """A process that has imported what it needs and locked itself in on a rung of the ladder."""
 
-    def __init__(self, rung: str) -> None:
+    def __init__(self, module: str, rung: str) -> None:
         self.rung = rung
-        self.execution: Execution | None = None
         self.is_ready = False
         self.notes: list[str] = []
-        self._seq = 0
         self._expires = time.monotonic() + _START_S
         self._reader = FrameReader()
-        self.socket, self._process = _spawn()
-        self.socket.sendall(pack({"kind": "setup", "rung": rung}))
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the slot can take a request."""
-        return self.is_ready and self.execution is None
+        self.socket, self._process = _spawn(module)
+        self.socket.sendall(frame(rung.encode()))
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the slot has been silent for longer than anything it does may take."""
+        """Whether it has been silent for longer than anything it does may take."""
         return time.monotonic() > self._expires
 
-    def begin(self, execution: Execution) -> None:
-        """Send the execution's next job."""
-        self.execution = execution
-        self._seq += 1
-        budget_s = execution.request.limits.wall_s * execution.n_tests
-        self._expires = time.monotonic() + budget_s + _SILENCE_S
-        self.socket.sendall(execution.job(self._seq))
-
-    def stop(self) -> None:
-        """Have the running child ended: its answer then tells how far it came."""
-        self.socket.sendall(pack({"kind": "stop", "seq": self._seq}))
-
-    def receive(self) -> list[Frame]:
-        """Every frame that has come since the last call.
+    def receive(self) -> list[bytes]:
+        """The content of every frame that has come since the last call, beyond its start.
 
         Raises:
-            EOFError: the slot has ended.
-            FrameError: the slot speaks nonsense and must be ended.
+            EOFError: the process has ended.
+            FrameError: it speaks nonsense and must be ended.
+            SlotRefusedError: it could not enter its rung; the message says why.
         """
         data = self.socket.recv(_READ_BYTES)
         if not data:
             raise EOFError("the slot's process has ended")
-        frames = []
-        for header, blobs in self._reader.feed(data):
-            match header.get("kind"):
-                case "ready":
-                    self.is_ready, self.notes = True, header["notes"]
-                    self._expires = float("inf")
-                case "refused":
-                    raise SlotRefusedError(header["reason"])
-                case "partial" | "done" if header.get("seq") == self._seq and len(blobs) >= 2:
-                    frames.append((header, blobs))
-                case other:
-                    raise FrameError(f"a slot sent {other!r}")
-        return frames
+        contents = []
+        for content in self._reader.feed(data):
+            match content[:1]:
+                case kind if kind == READY:
+                    self.is_ready, self.notes = True, json.loads(content[1:])
+                    self._expires = _NEVER
+                case kind if kind == REFUSED:
+                    raise SlotRefusedError(content[1:].decode())
+                case _:
+                    contents.append(content)
+        return contents
 
     def wait_ready(self) -> None:
-        """Block until the slot is inside its sandbox.
+        """Block until the process is inside its sandbox.
 
         Raises:
             SlotRefusedError: it could not get there; the message says why.
@@ -105,18 +100,12 @@ class Slot:
             raise SlotRefusedError(f"the slot ended while starting: {error}") from error
         self.socket.settimeout(None)
 
-    def finish(self) -> Execution | None:
-        """The execution the slot was at; from now on it is idle."""
-        execution, self.execution = self.execution, None
-        self._expires = float("inf")
-        return execution
-
     def hang_up(self) -> None:
-        """Let the slot end by itself, and what it runs with it."""
+        """Let the process end by itself, and what it runs with it."""
         self.socket.close()
 
     def close(self) -> None:
-        """End the slot and everything in it."""
+        """End the process and everything in it."""
         self.hang_up()
         try:
             self._process.wait(_LEAVE_S)
@@ -126,16 +115,99 @@ class Slot:
             self._process.wait()
 
 
-def _spawn() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+class Slot(Prepared):
+    """One zygote process and the request it is working on."""
+
+    def __init__(self, rung: str) -> None:
+        super().__init__("zygote", rung)
+        self.execution: Execution | None = None
+        self._seq = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the slot can take a request."""
+        return self.is_ready and self.execution is None
+
+    def begin(self, execution: Execution) -> None:
+        """Send the execution's next job."""
+        self.execution = execution
+        self._seq = (self._seq + 1) & 0xFFFFFFFF
+        budget_s = execution.request.limits.wall_s * execution.n_tests
+        self._expires = time.monotonic() + budget_s + _SILENCE_S
+        self.socket.sendall(execution.job(self._seq))
+
+    def stop(self) -> None:
+        """Have the running child ended: its answer then tells how far it came."""
+        self.socket.sendall(stop_frame(self._seq))
+
+    def answers(self) -> list[tuple[bool, Answer]]:
+        """Every answer that has come, and whether it is the last of its job.
+
+        Raises as :meth:`receive` does.
+        """
+        found = []
+        for content in self.receive():
+            kind, answer = content[:1], Answer.from_content(content)
+            if kind not in (DONE, PARTIAL) or answer.seq != self._seq:
+                raise FrameError(f"a slot sent {kind!r} about job {answer.seq}")
+            found.append((kind == DONE, answer))
+        return found
+
+    def finish(self) -> Execution | None:
+        """The execution the slot was at; from now on it is idle."""
+        execution, self.execution = self.execution, None
+        self._expires = _NEVER
+        return execution
+
+
+class Mapper(Prepared):
+    """The process that turns executed instructions into spans, and the program it is at."""
+
+    def __init__(self, rung: str) -> None:
+        super().__init__("mapper", rung)
+        self.execution: Execution | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can take a program."""
+        return self.is_ready and self.execution is None
+
+    def begin(self, execution: Execution) -> None:
+        """Ask for the spans of what an execution has executed."""
+        self.execution = execution
+        self._expires = time.monotonic() + _MAP_S
+        source = execution.request.source.encode("utf-8", "surrogatepass")
+        self.socket.sendall(map_frame(source, execution.executed))
+
+    def spans(self) -> tuple[Execution, tuple[Span, ...]] | None:
+        """The execution it was at and its spans, once they have come. Raises as ``receive``."""
+        for content in self.receive():
+            execution, self.execution = self.execution, None
+            if content[:1] != MAPPED or execution is None:
+                raise FrameError(f"a mapper sent {content[:1]!r}")
+            self._expires = _NEVER
+            return execution, _checked(content[1:], len(execution.request.source))
+        return None
+
+
+def _checked(content: bytes, n_chars: int) -> tuple[Span, ...]:
+    bounds = array("I", content)
+    if len(bounds) % 2 or list(bounds) != sorted(bounds) or (bounds and bounds[-1] > n_chars):
+        raise FrameError("a mapper sent spans that are none")
+    return tuple(zip(bounds[::2], bounds[1::2], strict=True))
+
+
+def _spawn(module: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
-    boot = _BOOT.format(path=str(Path(__file__).parent), fd=theirs.fileno())
+    boot = _BOOT.format(path=str(Path(__file__).parent), module=module, fd=theirs.fileno())
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", boot],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env={},
+            # Symbols bound at once are bound before the first fork, not in every child.
+            env={"LD_BIND_NOW": "1"},
             start_new_session=True,
         )
     return ours, process

@@ -11,6 +11,7 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
+from slot.messages import CALL, STDIO, Job
 from slot.program import FILENAME, Outcome, Program, describe, from_exception, restore_descriptors
 from slot.tracing import Tracer
 
@@ -20,23 +21,6 @@ _RESERVE_BYTES = 64 * MIB
 # Phase 0 is compiling, k + 1 is test k; then when that began, on the monotonic clock and on the
 # process's own CPU clock.
 PROGRESS = struct.Struct("<Qdd")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the broker asks of a slot, without the program itself. Limits are those of one test."""
-
-    seq: int
-    mode: str
-    n_tests: int
-    first: int
-    wall_s: float
-    cpu_s: float | None
-    memory_bytes: int
-    output_bytes: int
-    input_bytes: int
-    coverage: bool
-    run_all: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +59,11 @@ def run_job(
         code = compile_source(spec["source"])
     except BaseException as error:
         outcome = Outcome(verdict="compile_error", detail=_compile_detail(error), is_last=True)
-        _record(files.records, 0, outcome, start=0, end=0, wall_s=0.0)
+        _record(files.records, job.first, outcome, start=0, end=0, wall_s=0.0)
         return
     tracer = None
     if job.coverage:
-        tracer = Tracer(without_mark(spec["source"]), code, page)
+        tracer = Tracer(code, page)
         tracer.start()
     run_tests(job, spec, Program(code=code, builtins=builtins), files, page, tracer)
 
@@ -94,25 +78,30 @@ def run_tests(
 ) -> None:
     """Run the tests one after another until one leaves the process unfit for the next."""
     recursion_limit = sys.getrecursionlimit()
-    hard = file_limit(job)
+    restore_descriptors(files.stdin, files.stdout)
+    start = 0
     for k in range(job.first, job.n_tests):
-        text = spec["inputs"][k].encode("utf-8", "surrogatepass") if job.mode == "stdio" else b""
-        start = restore_descriptors(files.stdin, files.stdout, text)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (min(start + job.output_bytes + 1, hard), hard))
+        if job.mode == STDIO:
+            start = restore_descriptors(files.stdin, files.stdout, _input(spec, k))
         if tracer is not None:
             tracer.begin_test(k)
         began = time.monotonic()
         PROGRESS.pack_into(page, 0, k + 1, began, time.process_time())
         outcome = _run_test(job.mode, k, spec, program)
         wall_s = time.monotonic() - began
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         if outcome.verdict == "memory_exceeded":
             _open_memory_reserve()
         end = os.fstat(files.stdout).st_size
         _record(files.records, k, outcome, start=start, end=end, wall_s=wall_s)
         if outcome.is_last or (outcome.verdict != "ran" and not job.run_all):
             return
+        start = end
         sys.setrecursionlimit(recursion_limit)
+
+
+def _input(spec: dict[str, Any], k: int) -> bytes:
+    text: str = spec["inputs"][k]
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _open_memory_reserve() -> None:
@@ -131,15 +120,13 @@ def without_mark(source: str) -> str:
     return source.removeprefix("\ufeff")
 
 
-def _run_test(mode: str, k: int, spec: dict[str, Any], program: Program) -> Outcome:
+def _run_test(mode: int, k: int, spec: dict[str, Any], program: Program) -> Outcome:
     try:
-        match mode:
-            case "stdio":
-                return program.run_stdio()
-            case "call":
-                return program.run_call(spec["fn_name"], spec["inputs"][k])
-            case _:
-                return _run_assertion(spec, k, program)
+        if mode == STDIO:
+            return program.run_stdio()
+        if mode == CALL:
+            return program.run_call(spec["fn_name"], spec["inputs"][k])
+        return _run_assertion(spec, k, program)
     except BaseException as error:
         return from_exception(error)
 
@@ -163,14 +150,10 @@ def _compile_detail(error: BaseException) -> str:
 
 
 def _record(fd: int, k: int, outcome: Outcome, *, start: int, end: int, wall_s: float) -> None:
-    head = {
-        "k": k,
-        "verdict": outcome.verdict,
-        "detail": outcome.detail,
-        "stdout": [start, end],
-        "wall_s": wall_s,
-        "is_last": outcome.is_last,
-    }
-    data = f"{json.dumps(head)}\n{outcome.value}\n".encode()
+    """Append what one test gave: a line of JSON, then the value on a line of its own."""
+    verdict, detail = outcome.verdict, json.dumps(outcome.detail) if outcome.detail else '""'
+    is_last = "true" if outcome.is_last else "false"
+    head = f'[{k}, "{verdict}", {detail}, {start}, {end}, {wall_s!r}, {is_last}]'
+    data = f"{head}\n{outcome.value}\n".encode()
     while data:
         data = data[os.write(fd, data) :]

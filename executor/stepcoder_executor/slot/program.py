@@ -184,7 +184,7 @@ def _last_line(error: BaseException) -> int | None:
     return line
 
 
-def restore_descriptors(stdin_fd: int, stdout_fd: int, text: bytes) -> int:
+def restore_descriptors(stdin_fd: int, stdout_fd: int, text: bytes = b"") -> int:
     """Point 0 and 1 at the slot's files again, with ``text`` to read; returns the output's size."""
     os.dup2(stdin_fd, STDIN)
     os.dup2(stdout_fd, STDOUT)

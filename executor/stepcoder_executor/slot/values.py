@@ -21,7 +21,7 @@ def encode_plain(value: object) -> str:
         NotEncodableError: the value is cyclic, too deep, too large, or of another type.
     """
     try:
-        return json.dumps(value, default=_refuse)
+        return _PLAIN.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise NotEncodableError(f"returned a value that is not JSON: {error}") from error
 
@@ -36,6 +36,9 @@ def encode_tagged(value: object) -> str:
 
 def _refuse(value: object) -> object:
     raise TypeError(f"an object of type {type(value).__name__}")
+
+
+_PLAIN = json.JSONEncoder(default=_refuse)
 
 
 def _tag(value: Any) -> Any:

@@ -15,7 +15,7 @@ from slot.program import Program, open_standard_streams, restore_descriptors
 from slot.tracing import PAGE_BYTES, Tracer
 
 _ROUNDS = 12
-_SAMPLE = '''\
+SAMPLE = '''\
 import sys
 from collections import defaultdict, deque
 
@@ -64,11 +64,13 @@ def warm_up(builtins: types.ModuleType) -> None:
     kept = [os.dup(0), os.dup(1)]
     with mmap.mmap(-1, PAGE_BYTES) as page:
         for _ in range(_ROUNDS):
-            program = Program(code=compile_source(_SAMPLE), builtins=builtins)
-            Tracer(_SAMPLE, program.code, page).close()
+            program = Program(code=compile_source(SAMPLE), builtins=builtins)
+            tracer = Tracer(program.code, page)
+            tracer.start()
             restore_descriptors(stdin, stdout, b"1 2 3\n")
             program.run_stdio()
             program.run_call("solve", json.loads("[3, 40]"))
+            tracer.stop()
     for number, fd in enumerate(kept):
         os.dup2(fd, number)
     for fd in (*kept, stdin, stdout):

@@ -1,7 +1,7 @@
-"""Frames on a stream: total length, header length, a JSON header, raw blobs.
+"""Frames on a stream: a 32-bit little-endian length, then that many bytes.
 
-Both lengths are little-endian 32-bit; ``header["blobs"]`` gives the blobs' sizes. Nothing on any
-channel is ever unpickled.
+Between the client and the broker a frame is JSON; what it is between the broker and a slot stands
+in ``slot/messages.py``. Nothing on any channel is ever unpickled.
 """
 
 import json
@@ -10,40 +10,54 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-_PREFIX = struct.Struct("<II")
+_LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 1 << 30
-
-Frame = tuple[dict[str, Any], list[bytes]]
 
 
 class FrameError(ValueError):
     """Bytes that are not a frame: the other side is not to be trusted any further."""
 
 
-def pack(header: dict[str, Any], *blobs: bytes) -> bytes:
-    """One frame as bytes."""
-    head = json.dumps(header | {"blobs": [len(blob) for blob in blobs]}).encode()
-    total = len(head) + sum(map(len, blobs))
-    return b"".join((_PREFIX.pack(total, len(head)), head, *blobs))
+def frame(*pieces: bytes) -> bytes:
+    """One frame with the pieces, one after another, as its content."""
+    return b"".join((_LENGTH.pack(sum(map(len, pieces))), *pieces))
+
+
+def json_frame(fields: dict[str, Any]) -> bytes:
+    """One frame with a JSON object."""
+    return frame(json.dumps(fields).encode())
+
+
+def json_fields(content: bytes) -> dict[str, Any]:
+    """The JSON object of a frame. Raises FrameError when it is none."""
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"not a JSON frame: {error}") from error
+    if not isinstance(fields, dict):
+        raise FrameError(f"a JSON frame with {type(fields).__name__}")
+    return fields
 
 
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte of ``data`` to a blocking descriptor."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, data)
+    if written < len(data):
+        view = memoryview(data)[written:]
+        while view:
+            view = view[os.write(fd, view) :]
 
 
-def read_frame(fd: int) -> Frame:
-    """The next frame of a blocking descriptor.
+def read_frame(fd: int) -> bytes:
+    """The content of the next frame of a blocking descriptor.
 
     Raises:
         EOFError: the other side has closed.
         FrameError: what came is not a frame.
     """
-    total, head_size = _PREFIX.unpack(_read_exactly(fd, _PREFIX.size))
-    _check_sizes(total, head_size)
-    return _unpack(_read_exactly(fd, total), head_size)
+    (size,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
+    _check_size(size)
+    return _read_exactly(fd, size)
 
 
 class FrameReader:
@@ -52,44 +66,34 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take ``data`` and yield every frame that is now complete."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take ``data`` and yield the content of every frame that is now complete."""
         self._buffer += data
-        while len(self._buffer) >= _PREFIX.size:
-            total, head_size = _PREFIX.unpack_from(self._buffer)
-            _check_sizes(total, head_size)
-            end = _PREFIX.size + total
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            _check_size(size)
+            end = _LENGTH.size + size
             if len(self._buffer) < end:
                 return
-            body = bytes(self._buffer[_PREFIX.size : end])
+            content = bytes(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
-            yield _unpack(body, head_size)
+            yield content
 
 
-def _unpack(body: bytes, head_size: int) -> Frame:
-    try:
-        header = json.loads(body[:head_size])
-        sizes = header["blobs"]
-        blobs, start = [], head_size
-        for size in sizes:
-            blobs.append(body[start : start + size])
-            start += size
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FrameError(f"not a frame: {error}") from error
-    return header, blobs
-
-
-def _check_sizes(total: int, head_size: int) -> None:
-    if not head_size <= total <= MAX_FRAME_BYTES:
-        raise FrameError(f"frame of {total} bytes with a header of {head_size}")
+def _check_size(size: int) -> None:
+    if size > MAX_FRAME_BYTES:
+        raise FrameError(f"frame of {size} bytes")
 
 
 def _read_exactly(fd: int, size: int) -> bytes:
-    pieces = []
-    while size:
-        piece = os.read(fd, min(size, 1 << 20))
-        if not piece:
+    data = os.read(fd, size) if size else b""
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while size > 0:
+        if not pieces[-1]:
             raise EOFError("the channel was closed")
-        pieces.append(piece)
-        size -= len(piece)
+        size -= len(pieces[-1])
+        if size:
+            pieces.append(os.read(fd, min(size, 1 << 20)))
     return b"".join(pieces)

@@ -4,7 +4,7 @@ It never runs a line of a program and never sees an expected output. The child's
 here, on this process's monotonic clock, and the only signal used is SIGKILL.
 """
 
-import gc
+import json
 import mmap
 import os
 import select
@@ -12,15 +12,27 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
-from slot import prelude
-from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, Job, limit_resources, run_job
+from slot import memory, prelude
+from slot.child import MAX_TOTAL_BYTES, MEMORY_EXIT, PROGRESS, Files, limit_resources, run_job
+from slot.messages import (
+    DONE,
+    JOB,
+    NO_LIMIT_S,
+    PARTIAL,
+    READY,
+    REFUSED,
+    STOP,
+    Answer,
+    Job,
+    job_from_content,
+    stop_seq,
+)
 from slot.sandbox import Sandbox, enter, enter_early
-from slot.tracing import PAGE_BYTES, clear_page, read_page
+from slot.tracing import PAGE_BYTES, clear_hits, read_hits
 from slot.warmup import warm_up
-from slot.wire import pack, read_frame, write_all
+from slot.wire import frame, read_frame, write_all
 
 # A child that outlives this is looked at, so that a wrong answer before an endless loop ends both.
 _FIRST_LOOK_S = 0.1
@@ -28,12 +40,11 @@ _FIRST_LOOK_S = 0.1
 _CPU_LOOK_S = 0.01
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How a child ended."""
+class Ending(NamedTuple):
+    """How a child ended; ``exit_code`` -1 and ``signal`` 0 mean none."""
 
-    exit_code: int | None
-    signal: int | None
+    exit_code: int
+    signal: int
     timed_out: bool
     used_up_cpu: bool
     stopped: bool
@@ -41,28 +52,24 @@ class Ending:
     cpu_s: float
 
 
-class CpuClock:
-    """The CPU time that another process of this slot has used, all its threads together."""
+def cpu_clock(pid: int) -> int:
+    """The clock of the CPU time that another process has used, all its threads together.
 
-    def __init__(self, pid: int) -> None:
-        # What clock_getcpuclockid(3) makes of a process: its number and CPUCLOCK_SCHED.
-        self._clock = (~pid << 3) | 2
-        self.n_cpus = len(os.sched_getaffinity(0))
-
-    def read(self) -> float:
-        """Seconds so far. The process may have ended, but must not have been reaped."""
-        return time.clock_gettime(self._clock)
+    It can be read for as long as the process has not been reaped.
+    """
+    # What clock_getcpuclockid(3) makes of a process: its number and CPUCLOCK_SCHED.
+    return (~pid << 3) | 2
 
 
 def main(control: int) -> NoReturn:
     """Serve jobs on the ``control`` descriptor until its other end closes."""
-    setup, _ = read_frame(control)
+    rung = read_frame(control).decode()
     try:
-        zygote = Zygote(control, setup["rung"])
+        zygote = Zygote(control, rung)
     except Exception as error:
-        write_all(control, pack({"kind": "refused", "reason": f"{type(error).__name__}: {error}"}))
+        write_all(control, frame(REFUSED, f"{type(error).__name__}: {error}".encode()))
         os._exit(1)
-    write_all(control, pack({"kind": "ready", "notes": zygote.sandbox.notes}))
+    write_all(control, frame(READY, json.dumps(zygote.sandbox.notes).encode()))
     zygote.serve()
 
 
@@ -101,30 +108,31 @@ class Zygote:
         self._files: Files = self.sandbox.files
         self._base_memory_bytes = self.sandbox.base_memory_bytes
         self._seal: Callable[[], None] = self.sandbox.seal_child
+        self._n_cpus = len(os.sched_getaffinity(0))
+        self._poller = select.poll()
+        self._poller.register(control, select.POLLIN)
         _forget_own_modules()
-        gc.collect()
-        gc.freeze()
+        memory.settle()
 
     def serve(self) -> NoReturn:
         """Answer every job frame; leave when the broker has gone."""
         while True:
             try:
-                header, blobs = read_frame(self._control)
+                content = read_frame(self._control)
             except EOFError:
                 os._exit(0)
-            if header["kind"] == "job":
-                header = {name: header[name] for name in Job.__dataclass_fields__}
-                self._answer(Job(**header), blobs[0])
+            if content[:1] == JOB:
+                self._answer(*job_from_content(content))
 
     def _answer(self, job: Job, body: bytes) -> None:
-        PROGRESS.pack_into(self._page, 0, 0, time.monotonic(), 0.0)
-        clear_page(self._page)
         began = time.monotonic()
+        PROGRESS.pack_into(self._page, 0, 0, began, 0.0)
+        clear_hits(self._page)
         pid = os.fork()
         if pid == 0:
             self._live(job, body)
         ending = self._watch(pid, job, began)
-        answer = self._frame(job, "done", vars(ending))
+        answer = self._frame(job, DONE, ending)
         # Cleaned first: a slot that cannot be cleaned ends here, and its job is run elsewhere.
         self._clean()
         write_all(self._control, answer)
@@ -146,69 +154,63 @@ class Zygote:
     def _watch(self, pid: int, job: Job, began: float) -> Ending:
         """Wait for the child, killing it when a test has used up its time."""
         pidfd = os.pidfd_open(pid)
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        poller.register(self._control, select.POLLIN)
+        self._poller.register(pidfd, select.POLLIN)
         timed_out = used_up_cpu = stopped = False
         look_at, look_every, shown = began + _FIRST_LOOK_S, _FIRST_LOOK_S, 0
-        clock = CpuClock(pid)
-        phase, phase_began, cpu_began = 0, began, 0.0
+        clock, used_s = cpu_clock(pid), 0.0
+        progress = (0, began, 0.0)
         while True:
-            now, used_s = time.monotonic(), clock.read()
+            now = time.monotonic()
+            if job.cpu_s != NO_LIMIT_S:
+                used_s = time.clock_gettime(clock)
             said = PROGRESS.unpack_from(self._page)
-            phase, phase_began, cpu_began = believed(
-                said, (phase, phase_began, cpu_began), (now, used_s), job.n_tests
-            )
+            progress = believed(said, progress, (now, used_s), job.n_tests)
+            phase, phase_began, cpu_began = progress
+            cpu_left_s = cpu_began + job.cpu_s - used_s
+            used_up_cpu = cpu_left_s <= 0
             left_s = phase_began + job.wall_s - now
-            if job.cpu_s is not None:
-                cpu_left_s = cpu_began + job.cpu_s - used_s
-                used_up_cpu = cpu_left_s <= 0
-                left_s = min(left_s, max(cpu_left_s / clock.n_cpus, _CPU_LOOK_S))
             if left_s <= 0 or used_up_cpu:
                 timed_out = True
                 break
-            ready = {fd for fd, _ in poller.poll(max(min(left_s, look_at - now), 0) * 1000 + 0.5)}
-            if pidfd in ready:
+            left_s = min(left_s, max(cpu_left_s / self._n_cpus, _CPU_LOOK_S))
+            ready = self._poller.poll(max(min(left_s, look_at - now), 0) * 1000 + 0.5)
+            if any(fd == pidfd for fd, _ in ready):
                 break
-            if self._control in ready:
-                stopped = self._told_to_stop(pid, job)
-                if stopped:
-                    break
+            if ready and self._told_to_stop(pid, job):
+                stopped = True
+                break
             if time.monotonic() >= look_at:
                 look_every *= 2
                 look_at += look_every
                 if phase > max(shown, job.first + 1):
                     shown = phase
-                    write_all(self._control, self._frame(job, "partial", {}))
+                    ending = Ending(-1, 0, False, False, False, now - began, used_s)
+                    write_all(self._control, self._frame(job, PARTIAL, ending))
+        self._poller.unregister(pidfd)
         os.close(pidfd)
-        return self._reap(pid, began, timed_out=timed_out, used_up_cpu=used_up_cpu, stopped=stopped)
-
-    def _told_to_stop(self, pid: int, job: Job) -> bool:
-        try:
-            header, _ = read_frame(self._control)
-        except EOFError:
-            os.kill(pid, signal.SIGKILL)
-            self._kill_all(pid)
-            os._exit(0)
-        return header["kind"] == "stop" and header["seq"] == job.seq
-
-    def _reap(
-        self, pid: int, began: float, *, timed_out: bool, used_up_cpu: bool, stopped: bool
-    ) -> Ending:
         if timed_out or stopped:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         wall_s = time.monotonic() - began
         self._kill_all(pid)
         return Ending(
-            exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            exit_code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
+            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
             timed_out=timed_out,
             used_up_cpu=used_up_cpu,
             stopped=stopped,
             wall_s=wall_s,
             cpu_s=usage.ru_utime + usage.ru_stime,
         )
+
+    def _told_to_stop(self, pid: int, job: Job) -> bool:
+        try:
+            content = read_frame(self._control)
+        except EOFError:
+            os.kill(pid, signal.SIGKILL)
+            self._kill_all(pid)
+            os._exit(0)
+        return content[:1] == STOP and stop_seq(content) == job.seq
 
     def _kill_all(self, pid: int) -> None:
         """End whatever a program may have left: nothing but this process outlives a program."""
@@ -219,13 +221,11 @@ class Zygote:
             except ChildProcessError:
                 return
 
-    def _frame(self, job: Job, kind: str, fields: dict[str, Any]) -> bytes:
-        phase = PROGRESS.unpack_from(self._page)[0]
-        header = {"kind": kind, "seq": job.seq, "phase": phase} | fields
-        records = _contents(self._files.records)
-        coverage = read_page(self._page) if job.coverage and kind == "done" else []
-        blobs = (records, _contents(self._files.stdout), *coverage)
-        return pack(header, *blobs)
+    def _frame(self, job: Job, kind: bytes, ending: Ending) -> bytes:
+        (phase, _, _) = PROGRESS.unpack_from(self._page)
+        records, stdout = _contents(self._files.records), _contents(self._files.stdout)
+        hits = read_hits(self._page) if kind == DONE else b""
+        return Answer(job.seq, phase, *ending, records, stdout, hits).to_frame(kind)
 
     def _clean(self) -> None:
         for fd in (self._files.records, self._files.stdout, self._files.stdin):
