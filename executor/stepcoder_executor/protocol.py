@@ -39,6 +39,9 @@ class Verdict(StrEnum):
     EXECUTOR_ERROR = "executor_error"
 
 
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
+
 @dataclass(frozen=True, kw_only=True)
 class IoTests:
     """Inputs and the outputs they must give.
@@ -254,9 +257,9 @@ def _parse_test_result(obj: Any) -> TestResult:
 
 
 def _parse_verdict(value: Any, field: str) -> Verdict:
-    if value not in tuple(Verdict):
+    if not isinstance(value, str) or value not in _VERDICTS:
         refuse(field, value, "one of " + ", ".join(Verdict))
-    return Verdict(value)
+    return _VERDICTS[value]
 
 
 def _check_texts(field: str, entries: tuple[Any, ...]) -> None:
