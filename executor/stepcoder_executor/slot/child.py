@@ -8,8 +8,7 @@ import struct
 import sys
 import time
 import types
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from slot.messages import CALL, STDIO, Job
 from slot.program import FILENAME, Outcome, Program, describe, from_exception, restore_descriptors
@@ -23,8 +22,7 @@ _RESERVE_BYTES = 64 * MIB
 PROGRESS = struct.Struct("<Qdd")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
+class Files(NamedTuple):
     """The slot's descriptors for a program's input, output and the records of its tests."""
 
     stdin: int

@@ -19,7 +19,8 @@ from typing import NoReturn
 from slot.child import compile_source, without_mark
 from slot.messages import MAPPED, READY, REFUSED, map_from_content
 from slot.sandbox import enter, enter_early
-from slot.spans import Marks, SpanMap, all_codes, map_lines, map_spans
+from slot.spans import Marks, SpanMap, map_lines, map_spans
+from slot.tracing import all_codes
 from slot.warmup import SAMPLE
 from slot.wire import frame, read_frame, write_all
 
@@ -38,7 +39,6 @@ def main(control: int) -> NoReturn:
         for _ in range(_ROUNDS):
             spans_of(SAMPLE, b"\1" * 10_000)
         sandbox = enter(rung)
-        sandbox.seal_child()
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     except Exception as error:
         write_all(control, frame(REFUSED, f"{type(error).__name__}: {error}".encode()))

@@ -11,12 +11,13 @@ with the statement that follows, what ends a line with the statement on that lin
 import ast
 import types
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from opcode import opmap
 
 from slot.source_text import SourceText
 from slot.syntax import Position, defaults, extent, is_passive, parts, place
+from slot.tracing import all_codes
 
 Marks = tuple[int, ...]
 _NEVER = 0
@@ -66,14 +67,6 @@ def map_lines(source: str, code: types.CodeType) -> SpanMap:
         for one in all_codes(code)
     }
     return SpanMap(starts=starts, owners=owners, tables=tables, n_owners=len(starts) + 1)
-
-
-def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A code object and those nested in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from all_codes(constant)
 
 
 def _places(code: types.CodeType, leaving: set[Position]) -> list[Position]:

@@ -8,9 +8,7 @@ import mmap
 import struct
 import sys
 import types
-from collections.abc import Callable
-
-from slot.spans import all_codes
+from collections.abc import Callable, Iterator
 
 # The page after the progress words: how many code units, then for each the test that executed it.
 _COUNT = struct.Struct("<Q")
@@ -70,6 +68,14 @@ class Tracer:
             return disable
 
         return note
+
+
+def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and those nested in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from all_codes(constant)
 
 
 def read_hits(page: mmap.mmap) -> bytes:

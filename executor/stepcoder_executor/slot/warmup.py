@@ -9,9 +9,11 @@ import mmap
 import os
 import sys
 import types
+from typing import Any
 
-from slot.child import compile_source
-from slot.program import Program, open_standard_streams, restore_descriptors
+from slot.child import Files, compile_source, run_job
+from slot.messages import STDIO, Job
+from slot.program import Program, open_standard_streams
 from slot.tracing import PAGE_BYTES, Tracer
 
 _ROUNDS = 12
@@ -58,22 +60,48 @@ if __name__ == "__main__":
 '''
 
 
+_SPECS: tuple[dict[str, Any], ...] = (
+    {"source": SAMPLE, "inputs": ["1 2 3\n", "4\n"]},
+    {"source": SAMPLE, "fn_name": "solve", "inputs": [[3, 40], [5, 6]]},
+    {
+        "source": SAMPLE,
+        "setup": "",
+        "assertions": ["", "assert outer([1, 2, 3, 4])"],
+        "leaves": [["outer([3, 40, 43])", "[1]"], None],
+    },
+)
+_JOB = Job(
+    seq=0,
+    mode=STDIO,
+    n_tests=2,
+    first=0,
+    wall_s=1.0,
+    cpu_s=1.0,
+    memory_bytes=0,
+    output_bytes=0,
+    input_bytes=0,
+    coverage=False,
+    run_all=True,
+)
+
+
 def warm_up(builtins: types.ModuleType) -> None:
-    """Compile, map and run a sample in every mode, then put the standard streams back."""
-    stdin, stdout = os.memfd_create("stdin"), os.memfd_create("stdout")
+    """Run a sample in every mode, as a child would, then put the standard streams back."""
+    files = Files(*(os.memfd_create(name) for name in ("stdin", "stdout", "records")))
     kept = [os.dup(0), os.dup(1)]
     with mmap.mmap(-1, PAGE_BYTES) as page:
         for _ in range(_ROUNDS):
+            for mode, spec in enumerate(_SPECS):
+                job = _JOB._replace(mode=mode)
+                run_job(job, json.dumps(spec).encode(), files, page, builtins)
             program = Program(code=compile_source(SAMPLE), builtins=builtins)
             tracer = Tracer(program.code, page)
             tracer.start()
-            restore_descriptors(stdin, stdout, b"1 2 3\n")
-            program.run_stdio()
-            program.run_call("solve", json.loads("[3, 40]"))
+            program.run_call("solve", [3, 40])
             tracer.stop()
     for number, fd in enumerate(kept):
         os.dup2(fd, number)
-    for fd in (*kept, stdin, stdout):
+    for fd in (*kept, *files):
         os.close(fd)
     open_standard_streams()
     sys.modules["__main__"] = sys.modules["builtins"]
