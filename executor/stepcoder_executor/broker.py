@@ -59,8 +59,8 @@ class Broker:
                     self._take(data)
                 elif key.data in self._slots:
                     self._hear(key.data)
-                elif key.data is self._mapper:
-                    self._hear_mapper(key.data)
+                elif self._mapper is not None and key.data is self._mapper:
+                    self._hear_mapper(self._mapper)
             for slot in [slot for slot in self._slots if slot.is_overdue]:
                 self._replace(slot, "it was silent for too long")
             if self._mapper is not None and self._mapper.is_overdue:

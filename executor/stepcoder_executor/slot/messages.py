@@ -80,7 +80,7 @@ class Answer(NamedTuple):
         hits = stdout + n_stdout
         if len(content) != hits + n_hits:
             raise FrameError(f"an answer of {len(content)} bytes instead of {hits + n_hits}")
-        return cls(*fixed, content[start:stdout], content[stdout:hits], content[hits:])
+        return cls._make((*fixed, content[start:stdout], content[stdout:hits], content[hits:]))
 
 
 def job_from_content(content: bytes) -> tuple[Job, bytes]:

@@ -14,6 +14,7 @@ from slot.values import NotEncodableError, encode_plain, encode_tagged
 
 FILENAME = "<program>"
 STDIN, STDOUT, STDERR = 0, 1, 2
+_BUFFER_BYTES = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +106,13 @@ class Program:
 
 
 def open_standard_streams() -> None:
-    """Give ``sys`` new text streams over the real descriptors 0, 1 and 2."""
-    stdin = _text(io.BufferedReader(io.FileIO(STDIN, "r", closefd=False)))
-    stdout = _text(io.BufferedWriter(io.FileIO(STDOUT, "w", closefd=False)))
-    stderr = _text(io.BufferedWriter(io.FileIO(STDERR, "w", closefd=False)))
-    streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-    vars(sys).update(streams | {f"__{name}__": stream for name, stream in streams.items()})
+    """Give ``sys`` new text streams over the real descriptors 0 and 1, and its own over 2."""
+    stdin = _text(io.BufferedReader(io.FileIO(STDIN, "r", closefd=False), _BUFFER_BYTES))
+    stdout = _text(io.BufferedWriter(io.FileIO(STDOUT, "w", closefd=False), _BUFFER_BYTES))
+    names = vars(sys)
+    names["stdin"] = names["__stdin__"] = stdin
+    names["stdout"] = names["__stdout__"] = stdout
+    names["stderr"] = names["__stderr__"] = _STDERR
 
 
 def from_exception(error: BaseException) -> Outcome:
@@ -134,6 +136,10 @@ def describe(value: object) -> str:
 
 def _text(buffer: io.BufferedReader | io.BufferedWriter) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffer, "utf-8", "surrogateescape", write_through=False)
+
+
+# Nobody reads what is written here: one stream does for all tests, as long as none closes it.
+_STDERR = _text(io.BufferedWriter(io.FileIO(STDERR, "w", closefd=False)))
 
 
 def _find_function(names: dict[str, Any], fn_name: str) -> Any:

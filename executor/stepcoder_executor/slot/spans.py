@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from opcode import opmap
 
 from slot.source_text import SourceText
-from slot.syntax import Position, defaults, extent, is_passive, parts, place
+from slot.syntax import Position, children, defaults, extent, is_passive, parts, place
 from slot.tracing import all_codes
 
 Marks = tuple[int, ...]
 _NEVER = 0
+_LEAVES = (ast.Name, ast.Constant)
 _JUMPING = (ast.Pass, ast.Continue, ast.Break)
 _NOWHERE: Position = (None, None, None, None)
 _BRANCHES = frozenset(op for name, op in opmap.items() if name.startswith("POP_JUMP_"))
@@ -51,7 +52,8 @@ def map_spans(source: str, tree: ast.Module, code: types.CodeType) -> SpanMap:
     places = {id(one): _places(one, leaving) for one in all_codes(code)}
     painter = _Painter(source, {place for some in places.values() for place in some})
     painter.paint(tree)
-    tables = {key: [painter.marks(place) for place in some] for key, some in places.items()}
+    marks = {place: painter.marks(place) for some in places.values() for place in some}
+    tables = {key: [marks[place] for place in some] for key, some in places.items()}
     for one in all_codes(code):
         painter.mark_entry(one, tables[id(one)])
     starts, owners = painter.segments()
@@ -187,7 +189,7 @@ class _Painter:
                 parts = [part for part in (node.target, node.value) if part is not None]
                 has_code |= self._expressions(parts, owner, (owner,))
             case _:
-                has_code |= self._expressions(ast.iter_child_nodes(node), owner, (owner,))
+                has_code |= self._expressions(children(node), owner, (owner,))
         return has_code
 
     def _function_body(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -245,7 +247,7 @@ class _Painter:
         """Paint one expression. ``up``: the owners that whatever runs inside marks too."""
         owner = self._new_owner()
         has_own = self._own(node, owner, up)
-        if isinstance(node, ast.Name | ast.Constant):
+        if isinstance(node, _LEAVES):
             if has_own:
                 self._cuts += (self._text.start(node), owner), (self._text.end(node), parent)
             return has_own

@@ -1,7 +1,7 @@
 """What the painter of spans asks of syntax nodes: where they are and what is in them."""
 
 import ast
-from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 # First and last line, first and last column in bytes of UTF-8: as nodes and instructions have it.
@@ -9,9 +9,14 @@ Position = tuple[Any, Any, Any, Any]
 PASSIVE = (ast.Pass, ast.Global, ast.Nonlocal)
 
 
-def extent(node: Any) -> Position:
-    """The place of a node, as an instruction of its own would have it."""
-    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+# The place of a node, as an instruction of its own would have it.
+extent = attrgetter("lineno", "end_lineno", "col_offset", "end_col_offset")
+# Where a node begins, for sorting.
+place = attrgetter("lineno", "col_offset")
+# What holds no node with a place.
+_WITHOUT_PLACE = frozenset({"ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment"})
+_WITH_PARTS = frozenset({ast.Lambda, ast.DictComp, ast.ListComp, ast.SetComp, ast.GeneratorExp})
+_with_places: dict[type[ast.AST], tuple[str, ...]] = {}
 
 
 def is_passive(node: ast.stmt) -> bool:
@@ -26,8 +31,27 @@ def defaults(arguments: ast.arguments) -> list[ast.expr]:
     return [*arguments.defaults, *(one for one in arguments.kw_defaults if one is not None)]
 
 
-def parts(node: ast.AST) -> Iterable[ast.AST]:
+def children(node: ast.AST) -> list[ast.AST]:
+    """The nodes directly inside another, those without a place left out where that is easy."""
+    kind = type(node)
+    names = _with_places.get(kind)
+    if names is None:
+        names = tuple(name for name in kind._fields if name not in _WITHOUT_PLACE)
+        _with_places[kind] = names
+    found: list[ast.AST] = []
+    for name in names:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found += [one for one in value if isinstance(one, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
+
+
+def parts(node: ast.AST) -> list[ast.AST]:
     """The nodes inside an expression. Annotations and parameters go with what declares them."""
+    if type(node) not in _WITH_PARTS:
+        return children(node)
     match node:
         case ast.Lambda():
             return [*defaults(node.args), node.body]
@@ -39,14 +63,9 @@ def parts(node: ast.AST) -> Iterable[ast.AST]:
             return [pair, *generator_parts(node.generators)]
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
             return [node.elt, *generator_parts(node.generators)]
-    return ast.iter_child_nodes(node)
+    raise TypeError(f"{type(node).__name__} has no parts of its own")
 
 
 def generator_parts(generators: list[ast.comprehension]) -> list[ast.expr]:
     """The targets, iterables and conditions of a comprehension."""
     return [part for one in generators for part in (one.target, one.iter, *one.ifs)]
-
-
-def place(node: Any) -> tuple[int, int]:
-    """Where a node begins, for sorting."""
-    return node.lineno, node.col_offset
