@@ -247,3 +247,11 @@ def test_lines_agree_with_coverage_py(client, tmp_path):
             offset += len(line)
         assert executed & missing == set(), source
         assert statements - missing - executed == set(), source
+
+
+@pytest.mark.parametrize("source", ["while True: pass\n", "while 1:\n    ...\n"])
+def test_a_loop_of_nothing_but_a_jump_has_run(client, source):
+    tests = IoTests(fn_name=None, inputs=("",), outputs=("",))
+    limits = Limits(wall_s=0.3)
+    endless = Request(id="endless", source=source, tests=tests, limits=limits, coverage=True)
+    assert client.submit(endless).result().covered == ((0, len(source)),)

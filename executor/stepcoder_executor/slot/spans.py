@@ -11,7 +11,7 @@ with the statement that follows, what ends a line with the statement on that lin
 import ast
 import types
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from opcode import opmap
 
@@ -46,9 +46,7 @@ class SpanMap:
 
 def map_spans(source: str, tree: ast.Module, code: types.CodeType) -> SpanMap:
     """The span map of a program, from its text, its syntax tree and its compiled code."""
-    has_jumps = any(word in source for word in ("continue", "break", "pass"))
-    nodes = ast.walk(tree) if has_jumps else ()
-    leaving = {extent(node) for node in nodes if isinstance(node, _JUMPING)}
+    leaving = {extent(node) for node in _jumping(source, tree)}
     places = {id(one): _places(one, leaving) for one in all_codes(code)}
     painter = _Painter(source, {place for some in places.values() for place in some})
     painter.paint(tree)
@@ -69,6 +67,17 @@ def map_lines(source: str, code: types.CodeType) -> SpanMap:
         for one in all_codes(code)
     }
     return SpanMap(starts=starts, owners=owners, tables=tables, n_owners=len(starts) + 1)
+
+
+def _jumping(source: str, tree: ast.Module) -> Iterator[ast.AST]:
+    """Nodes that may consist of nothing but a jump."""
+    if not any(word in source for word in ("continue", "break", "pass", "while")):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, _JUMPING):
+            yield node
+        elif isinstance(node, ast.While) and isinstance(node.test, ast.Constant):
+            yield node.test
 
 
 def _places(code: types.CodeType, leaving: set[Position]) -> list[Position]:
