@@ -1,39 +1,22 @@
 """One request on its way through a slot: what to ask next, and what the answers mean."""
 
-import json
-from dataclasses import dataclass
-from typing import Any
-
 from stepcoder_executor import assertions
+from stepcoder_executor.brief import brief_of
 from stepcoder_executor.covered import Span, either, executed_units
 from stepcoder_executor.judge import CompareRule, judge_stdout, judge_value, text_of
 from stepcoder_executor.protocol import (
     AssertionTests,
-    IoTests,
     Request,
     Result,
     TestResult,
     Verdict,
 )
-from stepcoder_executor.slot.messages import ASSERTIONS, CALL, NO_LIMIT_S, STDIO, Answer, Job
+from stepcoder_executor.records import Record, read_records
+from stepcoder_executor.slot.messages import ASSERTIONS, NO_LIMIT_S, STDIO, Answer, Job
 
-_KIB, _MIB = 1024, 1 << 20
+_MIB = 1 << 20
 _MEMORY_EXIT = 77
 _UNTRUSTED = "trusted: false"
-_EXPECTED_MARGIN_BYTES = 1024
-_DECODER = json.JSONDecoder()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a child wrote about one test. Every field is the program's word."""
-
-    verdict: str
-    detail: str
-    value: str
-    stdout: tuple[int, int]
-    wall_s: float
-    is_last: bool
 
 
 class Execution:
@@ -46,16 +29,13 @@ class Execution:
         self._done: list[TestResult] = []
         self._wall_s = 0.0
         self._executed = b""
-        self._allowed_bytes = _allowed_bytes(request)
-        self._mode, self._spec, self._skeletons = _specify(request)
-        self._body = json.dumps(self._spec).encode()
-        self._input_bytes = max(map(len, self._spec.get("inputs", [""]))) * 4
+        self._brief = brief_of(request)
+        self._most_wall_s = request.limits.wall_s + 1
 
     @property
     def n_tests(self) -> int:
         """How many tests the request has."""
-        tests = self.request.tests
-        return len(tests.inputs if isinstance(tests, IoTests) else tests.assertions)
+        return self._brief.n_tests
 
     @property
     def executed(self) -> bytes:
@@ -67,18 +47,18 @@ class Execution:
         limits = self.request.limits
         job = Job(
             seq=seq,
-            mode=self._mode,
+            mode=self._brief.mode,
             n_tests=self.n_tests,
             first=len(self._done),
             wall_s=limits.wall_s,
             cpu_s=NO_LIMIT_S if limits.cpu_s is None else limits.cpu_s,
             memory_bytes=int(limits.memory_mb * _MIB),
-            output_bytes=self._allowed_bytes,
-            input_bytes=self._input_bytes,
+            output_bytes=self._brief.output_bytes,
+            input_bytes=self._brief.input_bytes,
             coverage=self.request.coverage,
             run_all=self._run_all,
         )
-        return job.to_frame(self._body)
+        return job.to_frame(self._brief.body)
 
     def is_decided(self, answer: Answer) -> bool:
         """Whether a child that is still running has already shown a test that does not pass."""
@@ -86,7 +66,7 @@ class Execution:
             return False
         return any(
             self._judge(k, record, answer.stdout).verdict is not Verdict.PASSED
-            for k, record in self._records(answer.records).items()
+            for k, record in read_records(answer.records, self._most_wall_s).items()
         )
 
     def absorb(self, answer: Answer) -> bool:
@@ -100,7 +80,7 @@ class Execution:
         """Add the tests that the answer settles; whether those were all."""
         self._wall_s += answer.wall_s
         first = len(self._done)
-        found = self._records(answer.records)
+        found = read_records(answer.records, self._most_wall_s)
         written = 0
         for k in range(first, self.n_tests):
             record = found.get(k)
@@ -142,30 +122,10 @@ class Execution:
             wall_s=self._wall_s,
         )
 
-    def _records(self, blob: bytes) -> dict[int, Record]:
-        """The records that make sense, by test; a program that spoils its own loses them."""
-        lines = blob.decode("utf-8", "replace").split("\n")
-        found = {}
-        for head, value in zip(lines[0::2], lines[1::2], strict=False):
-            try:
-                k, verdict, detail, start, end, wall_s, is_last = _DECODER.raw_decode(head)[0]
-                record = Record(
-                    verdict=str(verdict),
-                    detail=str(detail),
-                    value=value,
-                    stdout=(max(int(start), 0), max(int(end), 0)),
-                    wall_s=min(max(float(wall_s), 0.0), self.request.limits.wall_s + 1),
-                    is_last=bool(is_last),
-                )
-                found[int(k)] = record
-            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-                break
-        return found
-
     def _judge(self, k: int, record: Record, stdout: bytes) -> TestResult:
         start, end = record.stdout
         printed = stdout[start:end]
-        if max(len(printed), len(record.value)) > self._allowed_bytes:
+        if max(len(printed), len(record.value)) > self._brief.output_bytes:
             return self._exceeded(record.wall_s)
         if record.verdict != "ran":
             is_known = record.verdict in _VERDICTS_OF_A_CHILD
@@ -185,7 +145,7 @@ class Execution:
         return (Verdict.PASSED, "") if difference is None else (Verdict.FAILED, difference)
 
     def _compare_assertion(self, k: int, record: Record) -> tuple[Verdict, str]:
-        skeleton = self._skeletons[k]
+        skeleton = self._brief.skeletons[k]
         if skeleton is None:
             return Verdict.PASSED, _UNTRUSTED
         try:
@@ -199,13 +159,13 @@ class Execution:
 
     def _mark(self, k: int, record: Record) -> str:
         detail = record.detail[:400]
-        is_inside = self._mode == ASSERTIONS and self._skeletons[k] is None
+        is_inside = self._brief.mode == ASSERTIONS and self._brief.skeletons[k] is None
         return f"{detail}; {_UNTRUSTED}" if is_inside else detail
 
     def _unfinished(self, answer: Answer, k: int, written: int) -> TestResult:
         """What became of the test during which the child ended."""
         wall_s, stdout = answer.wall_s, answer.stdout
-        if len(stdout) - written > self._allowed_bytes:
+        if len(stdout) - written > self._brief.output_bytes:
             return self._exceeded(wall_s)
         if answer.timed_out:
             what = "compiling" if answer.phase == 0 else "the test"
@@ -213,7 +173,7 @@ class Execution:
             limit = f"{limits.cpu_s:g} s of CPU" if answer.used_up_cpu else f"{limits.wall_s:g} s"
             detail = f"{what} took longer than {limit}"
             return TestResult(verdict=Verdict.TIMEOUT, wall_s=wall_s, detail=detail)
-        if answer.exit_code == 0 and self._mode == STDIO:
+        if answer.exit_code == 0 and self._brief.mode == STDIO:
             record = Record(
                 verdict="ran",
                 detail="",
@@ -227,7 +187,7 @@ class Execution:
         return TestResult(verdict=verdict, wall_s=wall_s, detail=detail)
 
     def _exceeded(self, wall_s: float) -> TestResult:
-        detail = f"more than {self._allowed_bytes} bytes of output"
+        detail = f"more than {self._brief.output_bytes} bytes of output"
         return TestResult(verdict=Verdict.OUTPUT_EXCEEDED, wall_s=wall_s, detail=detail)
 
 
@@ -243,40 +203,3 @@ def _ending(answer: Answer) -> tuple[Verdict, str]:
             return Verdict.COMPILE_ERROR, f"the compiler crashed: {detail}"
         return Verdict.RUNTIME_ERROR, detail
     return Verdict.RUNTIME_ERROR, f"left early with exit status {answer.exit_code}"
-
-
-def _specify(
-    request: Request,
-) -> tuple[int, dict[str, Any], list[assertions.Skeleton | None]]:
-    """The mode, what the child is told (never an expected output), and the assertions' outsides."""
-    tests = request.tests
-    if isinstance(tests, IoTests):
-        if tests.fn_name is None:
-            inputs = [text_of(entry) for entry in tests.inputs]
-            return STDIO, {"source": request.source, "inputs": inputs}, []
-        spec = {"source": request.source, "fn_name": tests.fn_name, "inputs": list(tests.inputs)}
-        return CALL, spec, []
-    skeletons = [assertions.split(text, request.source) for text in tests.assertions]
-    spec = {
-        "source": request.source,
-        "setup": tests.setup,
-        "leaves": [skeleton and skeleton.leaves for skeleton in skeletons],
-        "assertions": [
-            "" if skeleton else text.strip()
-            for text, skeleton in zip(tests.assertions, skeletons, strict=True)
-        ],
-    }
-    return ASSERTIONS, spec, skeletons
-
-
-def _allowed_bytes(request: Request) -> int:
-    """The output limit, but never below what a right answer takes, rounded to a power of two."""
-    limit = int(request.limits.output_kb * _KIB)
-    if not isinstance(request.tests, IoTests):
-        return limit
-    outputs = request.tests.outputs
-    together = len(json.dumps(outputs)) + _EXPECTED_MARGIN_BYTES
-    if together <= limit:
-        return limit
-    needed = max(len(json.dumps(output)) for output in outputs) + _EXPECTED_MARGIN_BYTES
-    return limit if needed <= limit else 1 << needed.bit_length()

@@ -12,7 +12,6 @@ import json
 import os
 import resource
 import sys
-import types
 from array import array
 from itertools import compress
 from typing import NoReturn
@@ -20,8 +19,7 @@ from typing import NoReturn
 from slot.child import compile_source, without_mark
 from slot.messages import MAPPED, READY, REFUSED, map_from_content
 from slot.sandbox import enter, enter_early
-from slot.spans import Marks, SpanMap, map_lines, map_spans
-from slot.tracing import all_codes
+from slot.spans import SpanMap, map_lines, map_spans
 from slot.warmup import SAMPLE
 from slot.wire import frame, read_frame, write_all
 
@@ -69,8 +67,8 @@ def spans_of(source: str, executed: bytes) -> "array[int]":
     Returns:
         Half-open, sorted, disjoint spans in code points, none touching the next.
     """
-    spans, units = (_map if len(source) <= _LONGEST_KEPT else _map.__wrapped__)(source)
-    owners = set().union(*compress(units, executed))
+    spans = (_map if len(source) <= _LONGEST_KEPT else _map.__wrapped__)(source)
+    owners = set().union(*compress(spans.units, executed))
     shift = len(source) - len(without_mark(source))
     found = array("I")
     for k, owner in enumerate(spans.owners):
@@ -86,13 +84,8 @@ def spans_of(source: str, executed: bytes) -> "array[int]":
 
 
 @functools.lru_cache(_KEPT_MAPS)
-def _map(source: str) -> tuple[SpanMap, list[Marks]]:
+def _map(source: str) -> SpanMap:
     code, text = compile_source(source), without_mark(source)
-    spans = _spans(text, code)
-    return spans, [marks for one in all_codes(code) for marks in spans.tables[id(one)]]
-
-
-def _spans(text: str, code: types.CodeType) -> SpanMap:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(_MAPPING_RECURSION)
     try:

@@ -1,72 +1,59 @@
-"""Maps instructions to characters: which part of the source each instruction speaks for.
-
-Every character belongs to one *owner*, the innermost syntax node with instructions that covers it;
-an owner is executed when one of its instructions runs. Where a node has none of its own (``a if c
-else b``), any instruction inside it counts. A statement's own words (``return``, ``=``, ``if``,
-``:``) go with whatever ran of the statement outside its blocks; words that open a block (``else:``,
-``try:``, ``finally:``) go with the block's first statement; comments, blank lines and docstrings
-with the statement that follows, what ends a line with the statement on that line.
-"""
+"""Maps instructions to characters: which part of the source each instruction speaks for."""
 
 import ast
 import types
 from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from opcode import opmap
+from typing import NamedTuple
 
+from slot.painter import Marks, Painter
 from slot.source_text import SourceText
-from slot.syntax import Position, children, defaults, extent, is_passive, parts, place
+from slot.syntax import Position, extent
 from slot.tracing import all_codes
 
-Marks = tuple[int, ...]
-_NEVER = 0
-_LEAVES = (ast.Name, ast.Constant)
 _JUMPING = (ast.Pass, ast.Continue, ast.Break)
 _NOWHERE: Position = (None, None, None, None)
 _BRANCHES = frozenset(op for name, op in opmap.items() if name.startswith("POP_JUMP_"))
 _JUMPS = frozenset(op for name, op in opmap.items() if name.startswith("JUMP_"))
-_LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpanMap:
+class SpanMap(NamedTuple):
     """Owners by character and by instruction.
 
     starts, owners: segment k goes from ``starts[k]`` to ``starts[k + 1]`` and is of ``owners[k]``;
         owner 0 is never executed.
-    tables: for each code object, by its ``id``, the owners that each of its code units marks.
+    units: for each code unit of the program, then of what is nested in it, the owners it marks.
     """
 
     starts: "array[int]"
     owners: "array[int]"
-    tables: dict[int, list[Marks]]
-    n_owners: int
+    units: list[Marks]
 
 
 def map_spans(source: str, tree: ast.Module, code: types.CodeType) -> SpanMap:
     """The span map of a program, from its text, its syntax tree and its compiled code."""
     leaving = {extent(node) for node in _jumping(source, tree)}
-    places = {id(one): _places(one, leaving) for one in all_codes(code)}
-    painter = _Painter(source, {place for some in places.values() for place in some})
+    codes = list(all_codes(code))
+    places = [_places(one, leaving) for one in codes]
+    painter = Painter(source, {place for some in places for place in some})
     painter.paint(tree)
-    marks = {place: painter.marks(place) for some in places.values() for place in some}
-    tables = {key: [marks[place] for place in some] for key, some in places.items()}
-    for one in all_codes(code):
-        painter.mark_entry(one, tables[id(one)])
+    marks = {place: painter.marks(place) for some in places for place in some}
+    units: list[Marks] = []
+    for one, some in zip(codes, places, strict=True):
+        table = [marks[place] for place in some]
+        painter.mark_entry(one, table)
+        units += table
     starts, owners = painter.segments()
-    return SpanMap(starts=starts, owners=owners, tables=tables, n_owners=painter.n_owners)
+    return SpanMap(starts=starts, owners=owners, units=units)
 
 
 def map_lines(source: str, code: types.CodeType) -> SpanMap:
     """The span map by whole lines, for a program too deeply nested for :func:`map_spans`."""
     starts = array("I", SourceText(source).line_starts)
     owners = array("I", range(1, len(starts) + 1))
-    tables: dict[int, list[Marks]] = {
-        id(one): [(line,) if line else () for line, *_ in one.co_positions()]
-        for one in all_codes(code)
-    }
-    return SpanMap(starts=starts, owners=owners, tables=tables, n_owners=len(starts) + 1)
+    units = [(line,) if line else () for one in all_codes(code) for line, *_ in one.co_positions()]
+    return SpanMap(starts=starts, owners=owners, units=units)
 
 
 def _jumping(source: str, tree: ast.Module) -> Iterator[ast.AST]:
@@ -88,214 +75,3 @@ def _places(code: types.CodeType, leaving: set[Position]) -> list[Position]:
         _NOWHERE if unit in _BRANCHES or (unit in _JUMPS and place not in leaving) else place
         for place, unit in zip(code.co_positions(), code.co_code[::2], strict=True)
     ]
-
-
-class _Painter:
-    """Walks the tree in source order and notes a cut wherever the owner changes."""
-
-    def __init__(self, source: str, positions: set[Position]) -> None:
-        self.n_owners = 1
-        self._text = SourceText(source)
-        self._positions = positions
-        self._cuts: list[tuple[int, int]] = []
-        self._marks: dict[Position, Marks] = {}
-        self._same_as: dict[int, int] = {}
-        self._entries: dict[tuple[int, str], int] = {}
-
-    def paint(self, tree: ast.Module) -> None:
-        """Give every character of the program an owner."""
-        self._block(tree.body, 0, _NEVER)
-
-    def segments(self) -> "tuple[array[int], array[int]]":
-        """The cuts as segment starts and owners, the same owner never twice in a row."""
-        starts, owners = array("I", [0]), array("I", [_NEVER])
-        for offset, cut_owner in self._cuts:
-            owner = cut_owner
-            while owner in self._same_as:
-                owner = self._same_as[owner]
-            if offset <= starts[-1]:
-                owners[-1] = owner
-            elif owner != owners[-1]:
-                starts.append(offset)
-                owners.append(owner)
-        return starts, owners
-
-    def marks(self, position: Position) -> Marks:
-        """The owners that an instruction at ``position`` marks."""
-        found = self._marks.get(position)
-        if found is None:
-            found = self._marks[position] = self._enclosing(position)
-        return found
-
-    def mark_entry(self, code: types.CodeType, table: list[Marks]) -> None:
-        """Let entering a function mark a body that has no instruction of its own."""
-        entry = self._entries.get((code.co_firstlineno, code.co_name))
-        if entry is not None:
-            table[:] = [marks or (entry,) for marks in table]
-
-    def _new_owner(self) -> int:
-        self.n_owners += 1
-        return self.n_owners - 1
-
-    def _block(self, body: list[ast.stmt], start: int, parent: int) -> int:
-        """Paint the statements of a block; the text from ``start`` on goes with the first.
-
-        Returns the owner of the first. ``parent`` stands in where nothing has an instruction.
-        """
-        owners = [self._new_owner() for _ in body]
-        silent = []
-        for k, statement in enumerate(body):
-            self._cuts.append((start, owners[k]))
-            has_code = self._statement(statement, owners[k])
-            if not has_code and is_passive(statement):
-                silent.append(k)
-            start = self._text.next_line(self._text.end(statement))
-        for k in silent:
-            self._stand_in(body, owners, k, silent, parent)
-        return owners[0] if owners else parent
-
-    def _stand_in(
-        self, body: list[ast.stmt], owners: list[int], k: int, silent: list[int], parent: int
-    ) -> None:
-        """Let a statement without instructions go with the next, else with the one before."""
-        if k + 1 < len(body):
-            self._same_as[owners[k]] = owners[k + 1]
-            return
-        before = [j for j in range(k) if j not in silent]
-        if not before:
-            self._same_as[owners[k]] = parent
-        elif not isinstance(body[before[-1]], _LEAVING):
-            self._same_as[owners[k]] = owners[before[-1]]
-
-    def _statement(self, node: ast.stmt, owner: int) -> bool:
-        """Paint one statement; whether it has any instruction outside its blocks."""
-        has_code = self._own(node, owner, ())
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                self._expressions([*node.decorator_list, *defaults(node.args)], owner, (owner,))
-                self._function_body(node)
-            case ast.ClassDef():
-                header = [*node.decorator_list, *node.bases, *node.keywords]
-                self._expressions(header, owner, (owner,))
-                self._blocks([node.body], owner, has_code=True)
-            case ast.If() | ast.While():
-                has_code |= self._expressions([node.test], owner, (owner,))
-                self._blocks([node.body, node.orelse], owner, has_code=has_code)
-            case ast.For() | ast.AsyncFor():
-                self._expressions([node.target, node.iter], owner, (owner,))
-                self._blocks([node.body, node.orelse], owner, has_code=True)
-            case ast.With() | ast.AsyncWith():
-                parts = [part for item in node.items for part in ast.iter_child_nodes(item)]
-                self._expressions(parts, owner, (owner,))
-                self._blocks([node.body], owner, has_code=True)
-            case ast.Try() | ast.TryStar():
-                self._try(node, owner)
-            case ast.Match():
-                self._expressions([node.subject], owner, (owner,))
-                for case in node.cases:
-                    self._case(case)
-            case ast.AnnAssign():
-                parts = [part for part in (node.target, node.value) if part is not None]
-                has_code |= self._expressions(parts, owner, (owner,))
-            case _:
-                has_code |= self._expressions(children(node), owner, (owner,))
-        return has_code
-
-    def _function_body(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        entry = self._new_owner()
-        first_line = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-        self._entries[first_line, node.name] = entry
-        self._block(node.body, self._text.lead(self._first(node.body)), entry)
-
-    def _blocks(self, blocks: list[list[ast.stmt]], owner: int, *, has_code: bool) -> None:
-        """Paint the blocks of a statement; a header without instructions goes with the first."""
-        first, *others = blocks
-        start = self._text.lead(self._first(first))
-        opened = self._block(first, start, owner)
-        if not has_code:
-            self._same_as[owner] = opened
-        end = self._text.end(first[-1])
-        for body in filter(None, others):
-            self._block(body, self._text.next_line(end), _NEVER)
-            end = self._text.end(body[-1])
-
-    def _try(self, node: ast.Try | ast.TryStar, owner: int) -> None:
-        self._blocks([node.body], owner, has_code=False)
-        end = self._text.end(node.body[-1])
-        for handler in node.handlers:
-            index = self._new_owner()
-            self._cuts.append((self._text.next_line(end), index))
-            has_code = self._own(handler, index, ())
-            if handler.type is not None:
-                has_code |= self._expressions([handler.type], index, (index,))
-            self._blocks([handler.body], index, has_code=has_code)
-            end = self._text.end(handler)
-        for body in filter(None, (node.orelse, node.finalbody)):
-            self._block(body, self._text.next_line(end), _NEVER)
-            end = self._text.end(body[-1])
-
-    def _case(self, case: ast.match_case) -> None:
-        index = self._new_owner()
-        keyword = self._text.source.rfind("case", 0, self._text.start(case.pattern))
-        self._cuts.append((self._text.lead(keyword), index))
-        parts = [case.pattern] if case.guard is None else [case.pattern, case.guard]
-        has_code = self._expressions(parts, index, (index,))
-        self._blocks([case.body], index, has_code=has_code)
-
-    def _expressions(self, nodes: Iterable[ast.AST], owner: int, up: Marks) -> bool:
-        """Paint child nodes in source order; whether any has an instruction."""
-        placed = [node for node in nodes if "lineno" in node._attributes]
-        if len(placed) > 1:
-            placed.sort(key=place)
-        found = False
-        for node in placed:
-            found |= self._expression(node, owner, up)
-        return found
-
-    def _expression(self, node: ast.AST, parent: int, up: Marks) -> bool:
-        """Paint one expression. ``up``: the owners that whatever runs inside marks too."""
-        owner = self._new_owner()
-        has_own = self._own(node, owner, up)
-        if isinstance(node, _LEAVES):
-            if has_own:
-                self._cuts += (self._text.start(node), owner), (self._text.end(node), parent)
-            return has_own
-        self._cuts.append((self._text.start(node), owner))
-        found = self._expressions(parts(node), owner, up if has_own else (owner, *up))
-        self._cuts.append((self._text.end(node), parent))
-        if not has_own and not found and not isinstance(node, ast.Call):
-            # Folded into a constant of the parent. A call is never folded: it cannot be reached.
-            self._same_as[owner] = parent
-        return has_own or found
-
-    def _own(self, node: ast.AST, owner: int, up: Marks) -> bool:
-        """Give ``owner`` the instructions at exactly this node's place; whether there are any."""
-        place = extent(node)
-        if place not in self._positions:
-            return False
-        self._marks[place] = (owner, *up, *self._marks.get(place, ()))
-        return True
-
-    def _enclosing(self, position: Position) -> Marks:
-        """The marks of the smallest node around a place that is no node's own."""
-        line, end_line, column, end_column = position
-        if line is None or end_line is None or column is None or end_column is None:
-            return ()
-        if (line, column) >= (end_line, end_column):
-            return ()
-        around = [
-            (other[1] - other[0], other[3] - other[2], marks)
-            for other, marks in self._marks.items()
-            if None not in other
-            and marks
-            and (other[0], other[2]) <= (line, column)
-            and (end_line, end_column) <= (other[1], other[3])
-        ]
-        return min(around)[2] if around else ()
-
-    def _first(self, body: list[ast.stmt]) -> int:
-        """Where a block's first statement begins, its decorators included."""
-        decorators = getattr(body[0], "decorator_list", [])
-        if not decorators:
-            return self._text.start(body[0])
-        return self._text.source.rfind("@", 0, self._text.start(decorators[0]))
