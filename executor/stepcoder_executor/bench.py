@@ -81,9 +81,11 @@ def measure(plan: Plan, say: Callable[[str], None] | None = None) -> dict[str, A
 
     Returns:
         ``{"machine", "plan", "rows": [{"runner", "rung", "parent_gib", "programs",
-        "programs_per_s", "cpu_ms_per_program", "of_bare"}], "costs": {"layers", "coverage",
-        "parent"}, "slot": {"start_s", "memory"}, "overshoot_ms"}``. Every figure of the rows is
-        ``{"median", "min", "max"}`` over the rounds; a cost is the share of time added.
+        "programs_per_s", "cpu_ms_per_program", "of_bare", "of_bare_cpu"}], "costs": {"layers",
+        "coverage", "parent"}, "slot": {"start_s", "memory"}, "overshoot_ms"}``. Every figure of the
+        rows is ``{"median", "min", "max"}`` over the rounds: ``of_bare`` is the rate divided by
+        the bare fork's, ``of_bare_cpu`` the bare fork's CPU time divided by the row's, which says
+        more on a busy machine. A cost is the share of time, and of CPU time, that is added.
 
     Raises:
         ValueError: the machine has less free memory than ``plan.parent_gib`` asks for.
@@ -145,16 +147,17 @@ def _machine(rung: str, load_before: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _line(key: tuple[str, float], row: Row, rounds: Rounds) -> dict[str, Any]:
-    bare = (BARE, 0.0)
+    pairs = [(found[key], found[BARE, 0.0]) for found in rounds]
     return {
         "runner": key[0],
         "rung": rounds[0][key].rung,
         "parent_gib": key[1],
         "programs": row.programs,
-        "programs_per_s": spread([found[key].programs_per_s for found in rounds]),
-        "cpu_ms_per_program": spread([found[key].cpu_ms_per_program for found in rounds]),
-        "of_bare": spread(
-            [found[key].programs_per_s / found[bare].programs_per_s for found in rounds]
+        "programs_per_s": spread([own.programs_per_s for own, _ in pairs]),
+        "cpu_ms_per_program": spread([own.cpu_ms_per_program for own, _ in pairs]),
+        "of_bare": spread([own.programs_per_s / bare.programs_per_s for own, bare in pairs]),
+        "of_bare_cpu": spread(
+            [bare.cpu_ms_per_program / own.cpu_ms_per_program for own, bare in pairs]
         ),
     }
 

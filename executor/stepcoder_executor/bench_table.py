@@ -13,7 +13,7 @@ def table(report: dict[str, Any]) -> str:
         f"{plan['slots']} programs at a time, median of {plan['rounds']} rounds (least–most)",
         "",
         f"{'runner':<31}{'caller holds':>14}{'programs/s':>18}{'CPU ms a program':>23}"
-        f"{'of bare':>19}",
+        f"{'of bare':>19}{'of bare, CPU':>19}",
     ]
     lines += [_line(row) for row in report["rows"]]
     lines += ["", *(f"{name}: {text}" for name, text in _remarks(report).items())]
@@ -26,7 +26,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{name:<31}{row['parent_gib']:>10g} GiB"
         f"{_figure(row['programs_per_s'], '.0f'):>18}"
         f"{_figure(row['cpu_ms_per_program'], '.2f'):>23}"
-        f"{_figure(row['of_bare'], '.2f'):>19}"
+        f"{_figure(row['of_bare'], '.2f'):>19}{_figure(row['of_bare_cpu'], '.2f'):>19}"
     )
 
 

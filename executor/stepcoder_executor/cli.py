@@ -126,9 +126,11 @@ def bench(arguments: argparse.Namespace) -> int:
         parent_gib=arguments.parent_gib,
     )
     say = progress()
-    report = measure(plan, say)
-    if say is not None:
-        say("")
+    try:
+        report = measure(plan, say)
+    finally:
+        if say is not None:
+            say("")
     print(json.dumps(report) if arguments.json else table(report))
     return _DONE
 

@@ -38,6 +38,7 @@ def test_a_report_holds_every_row_and_each_ratio_is_of_its_round():
         (bench.NO_LAYERS_COVERAGE, 0), (bench.LAYERS, 0.01), (bench.BARE, 0.01),
     ]  # fmt: skip
     assert report["rows"][0]["of_bare"] == {"median": 1, "min": 1, "max": 1}
+    assert report["rows"][0]["of_bare_cpu"] == {"median": 1, "min": 1, "max": 1}
     rungs = [row["rung"] for row in report["rows"]]
     assert rungs[0] == ""
     assert rungs[3] == rungs[4] == "none"

