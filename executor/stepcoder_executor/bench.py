@@ -1,209 +1,183 @@
 """Programs a second on this machine, beside the limit that a bare fork sets.
 
-The workload is made up: call-based and stdin/stdout programs, mostly right, some wrong, raising or
-not compiling, about six tests each. The bare limit forks once a program from a small interpreter,
-compiles it, runs its tests without judging, isolating or limiting anything, and waits.
+Every row runs in a process of its own, once a round, the rows of a round one after another: what
+else the machine does meanwhile falls on all of them. Ratios are taken within a round.
 """
 
-import json
 import os
-import resource
-import subprocess
+import platform
 import sys
-import tempfile
-import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, Isolation
-from stepcoder_executor.protocol import IoTests, Request, request_to_json
+from stepcoder_executor.bench_processes import available_gib
+from stepcoder_executor.bench_row import Measured, Row, measure_row
+from stepcoder_executor.bench_slot import (
+    measure_memory,
+    measure_overshoot,
+    measure_start,
+    spread,
+)
+from stepcoder_executor.client import ExecutorConfig
 
-_CALL = '''\
-def solve(values, k):
-    """Sum of the k largest values, each doubled when even."""
-    total = 0
-    for value in sorted(values, reverse=True)[:k]:
-        if value % 2 == 0:
-            total += 2 * value
-        elif value > {salt}:
-            total += value + {offset}
-        else:
-            total -= 1
-    counts = {{}}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return [total, max(counts.values()) if counts else 0]
-'''
-_STDIO = """\
-import sys
+BARE, LAYERS, LAYERS_COVERAGE = "bare fork", "all layers", "all layers, coverage"
+NO_LAYERS, NO_LAYERS_COVERAGE = "no layers", "no layers, coverage"
+_LARGE_FORK_SHARE = 20
+_SPARE_GIB = 1.0
 
-def main():
-    lines = sys.stdin.read().split("\\n")
-    n = int(lines[0])
-    best = None
-    for line in lines[1 : n + 1]:
-        a, b = map(int, line.split())
-        value = a * b - {salt}
-        if best is None or value > best:
-            best = value
-    print(best + {offset})
-
-main()
-"""
-_N_TESTS = 6
-_BARE = """
-import json, os, sys
-for line in open(sys.argv[1]):
-    request = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            code = compile(request["source"], "program", "exec")
-            for k, given in enumerate(request["tests"]["inputs"]):
-                names = {"__name__": "__main__"}
-                if request["tests"]["fn_name"] is None:
-                    fd = os.memfd_create("stdin")
-                    os.write(fd, given.encode())
-                    os.lseek(fd, 0, 0)
-                    sys.stdin = open(fd)
-                    exec(code, names)
-                else:
-                    exec(code, names)
-                    names["solve"](*given)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    os.waitpid(pid, 0)
-"""
+Rounds = list[dict[tuple[str, float], Measured]]
 
 
-def workload(n: int) -> list[Request]:
-    """``n`` made-up requests, the same every time."""
-    return [_request(index) for index in range(n)]
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure.
+
+    programs: programs a row and round; a fork of a large process runs a twentieth of them.
+    slots: programs at a time; 0 means one for each usable CPU.
+    parent_gib: GiB that the calling process holds in the rows that ask for it; 0: no such rows.
+    starts: slots started for the time that it takes.
+    endless: endless programs run for how far they overrun their time.
+    """
+
+    programs: int = 600
+    rounds: int = 5
+    slots: int = 0
+    parent_gib: float = 3.0
+    starts: int = 5
+    endless: int = 20
+
+    def __post_init__(self) -> None:
+        least_of = {"programs": 1, "rounds": 1, "slots": 0, "parent_gib": 0}
+        for name, least in (least_of | {"starts": 1, "endless": 1}).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: {least} or more")
+
+    def rows(self) -> dict[tuple[str, float], Row]:
+        """The rows by name and GiB held."""
+        slots = ExecutorConfig(slots=self.slots).n_slots
+        ours = Row(runner="executor", programs=self.programs, slots=slots)
+        bare = replace(ours, runner="fork")
+        rows = {
+            (BARE, 0.0): bare,
+            (LAYERS, 0.0): ours,
+            (LAYERS_COVERAGE, 0.0): replace(ours, coverage=True),
+            (NO_LAYERS, 0.0): replace(ours, isolation="none"),
+            (NO_LAYERS_COVERAGE, 0.0): replace(ours, isolation="none", coverage=True),
+        }
+        if self.parent_gib:
+            gib, few = self.parent_gib, max(self.programs // _LARGE_FORK_SHARE, 1)
+            rows[LAYERS, gib] = replace(ours, parent_gib=gib)
+            rows[BARE, gib] = replace(bare, parent_gib=gib, programs=few)
+        return rows
 
 
-def measure(n: int, slots: int, parent_gib: float) -> list[dict[str, Any]]:
-    """One row for each way of running ``n`` programs with ``slots`` at a time.
+def measure(plan: Plan, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Measure the plan's rows, then what a slot costs.
 
     Args:
-        n: programs a row.
-        slots: programs at a time; 0 means one for each usable CPU.
-        parent_gib: memory to hold in this process meanwhile, as a trainer would.
+        plan: what to measure.
+        say: called with what is being measured; None: nobody is told.
 
     Returns:
-        Rows ``{"runner", "programs_per_s", "cpu_ms", "of_bare"}``.
+        ``{"machine", "plan", "rows": [{"runner", "rung", "parent_gib", "programs",
+        "programs_per_s", "cpu_ms_per_program", "of_bare", "of_bare_cpu"}], "costs": {"layers",
+        "coverage", "parent"}, "slot": {"start_s", "memory"}, "overshoot_ms"}``. Every figure of the
+        rows is ``{"median", "min", "max"}`` over the rounds: ``of_bare`` is the rate divided by
+        the bare fork's, ``of_bare_cpu`` the bare fork's CPU time divided by the row's, which says
+        more on a busy machine. A cost is the share of time, and of CPU time, that is added.
+
+    Raises:
+        ValueError: the machine has less free memory than ``plan.parent_gib`` asks for.
+        RuntimeError: a row failed, or a verdict was wrong.
     """
-    held = bytearray(int(parent_gib * (1 << 30)))
-    held[::4096] = b"x" * len(held[::4096])
-    requests = workload(n)
-    slots = ExecutorConfig(slots=slots).n_slots
-    bare = _timed("bare fork", lambda: _run_bare(requests, slots), n)
-    rows = [bare]
-    ways: tuple[tuple[str, Isolation, bool], ...] = (
-        ("all layers", "best", False),
-        ("all layers, coverage", "best", True),
-        ("no layers", "none", False),
-        ("no layers, coverage", "none", True),
-    )
-    for label, isolation, coverage in ways:
-        rows.append(_row(label, isolation, coverage, requests, slots))
-    for row in rows:
-        row["of_bare"] = row["programs_per_s"] / bare["programs_per_s"]
-    return rows
-
-
-def table(rows: Iterable[dict[str, Any]]) -> str:
-    """The rows for a person."""
-    lines = [f"{'runner':<32}{'programs/s':>12}{'CPU ms':>9}{'of bare':>9}"]
-    for row in rows:
-        lines.append(
-            f"{row['runner']:<32}{row['programs_per_s']:>12.0f}{row['cpu_ms']:>9.2f}"
-            f"{row['of_bare']:>9.2f}"
+    if plan.parent_gib and available_gib() < plan.parent_gib + _SPARE_GIB:
+        raise ValueError(
+            f"parent_gib is {plan.parent_gib:g} and {available_gib():.1f} GiB of memory is free; "
+            f"allowed: at most {max(available_gib() - _SPARE_GIB, 0):.1f}, or 0 for no such rows"
         )
-    return "\n".join(lines)
-
-
-def _row(
-    label: str,
-    isolation: Isolation,
-    coverage: bool,
-    requests: list[Request],
-    slots: int,
-) -> dict[str, Any]:
-    asked = [replace(request, coverage=coverage) for request in requests]
-    with ExecutorClient(ExecutorConfig(slots=slots, isolation=isolation)) as client:
-        list(client.run(asked[: 4 * slots]))
-        began = time.perf_counter()
-        results = list(client.run(asked))
-        elapsed = time.perf_counter() - began
-        rung = client.isolation
-        before = _cpu_s()
-    # The broker's time is known once it has been waited for, the warm-up and its start included.
-    cpu_s = _cpu_s() - before
-    if len(results) != len(requests):
-        raise RuntimeError(f"{len(requests) - len(results)} results are missing")
+    rows, tell = plan.rows(), say or _say_nothing
+    load_before = os.getloadavg()
+    rounds: Rounds = []
+    for number in range(plan.rounds):
+        # Every other round backwards, so that a slow change of the machine favours no row.
+        order = list(rows)[:: -1 if number % 2 else 1]
+        found = {}
+        for name, gib in order:
+            tell(f"round {number + 1} of {plan.rounds}: {name}, caller holds {gib:g} GiB")
+            found[name, gib] = measure_row(rows[name, gib])
+        rounds.append(found)
+    rung = rounds[0][LAYERS, 0.0].rung
+    tell("start, memory and time limit of a slot")
     return {
-        "runner": f"{label} ({rung})",
-        "programs_per_s": len(requests) / elapsed,
-        "cpu_ms": 1e3 * cpu_s / (len(requests) + 4 * slots),
+        "machine": _machine(rung, load_before),
+        "plan": {"programs": plan.programs, "rounds": plan.rounds, "slots": rows[BARE, 0].slots},
+        "rows": [_line(key, rows[key], rounds) for key in rows],
+        "costs": _costs(rounds, plan.parent_gib),
+        "slot": {"start_s": measure_start(rung, plan.starts), "memory": measure_memory()},
+        "overshoot_ms": measure_overshoot(plan.endless),
     }
 
 
-def _timed(label: str, run: Any, n: int) -> dict[str, Any]:
-    before, began = _cpu_s(), time.perf_counter()
-    run()
-    elapsed, cpu_s = time.perf_counter() - began, _cpu_s() - before
-    return {"runner": label, "programs_per_s": n / elapsed, "cpu_ms": 1e3 * cpu_s / n}
+def progress() -> Callable[[str], None] | None:
+    """A line on stderr that says what is being measured, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def say(what: str) -> None:
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+
+    return say
 
 
-def _run_bare(requests: list[Request], workers: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        processes = []
-        for worker in range(workers):
-            path = os.path.join(folder, f"{worker}.jsonl")
-            with open(path, "w", encoding="utf-8") as file:
-                for request in requests[worker::workers]:
-                    file.write(json.dumps(request_to_json(request)) + "\n")
-            command = [sys.executable, "-I", "-S", "-c", _BARE, path]
-            processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        for process in processes:
-            process.wait()
+def _say_nothing(what: str) -> None:
+    """Nobody is told."""
 
 
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _machine(rung: str, load_before: tuple[float, ...]) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "rung": rung,
+        "load_average_before": load_before[0],
+        "load_average_after": os.getloadavg()[0],
+    }
 
 
-def _request(index: int) -> Request:
-    salt, kind = index % 17, index % 20
-    offset = 1 if kind in (3, 11) else 0
-    inputs: list[Any] = []
-    outputs: list[Any] = []
-    fn_name: str | None = None
-    if index % 10 < 7:
-        source, fn_name = _CALL.format(salt=salt, offset=offset), "solve"
-        for k in range(_N_TESTS):
-            values = [(index * 7 + k * 13 + j * 5) % 40 for j in range(12)]
-            inputs.append([values, k + 2])
-            outputs.append(_solve(values, k + 2, salt))
-    else:
-        source = _STDIO.format(salt=salt, offset=offset)
-        for k in range(_N_TESTS):
-            pairs = [((index + j * 3 + k) % 9, (index * j + k) % 11) for j in range(8)]
-            inputs.append("\n".join(["8", *(f"{a} {b}" for a, b in pairs)]) + "\n")
-            outputs.append(f"{max(a * b - salt for a, b in pairs)}\n")
-    if kind == 5:
-        source = f"raise ValueError({index})\n{source}"
-    elif kind == 15:
-        source = source.replace(":", "", 1)
-    tests = IoTests(fn_name=fn_name, inputs=tuple(inputs), outputs=tuple(outputs))
-    return Request(id=str(index), source=source, tests=tests)
+def _line(key: tuple[str, float], row: Row, rounds: Rounds) -> dict[str, Any]:
+    pairs = [(found[key], found[BARE, 0.0]) for found in rounds]
+    return {
+        "runner": key[0],
+        "rung": rounds[0][key].rung,
+        "parent_gib": key[1],
+        "programs": row.programs,
+        "programs_per_s": spread([own.programs_per_s for own, _ in pairs]),
+        "cpu_ms_per_program": spread([own.cpu_ms_per_program for own, _ in pairs]),
+        "of_bare": spread([own.programs_per_s / bare.programs_per_s for own, bare in pairs]),
+        "of_bare_cpu": spread(
+            [bare.cpu_ms_per_program / own.cpu_ms_per_program for own, bare in pairs]
+        ),
+    }
 
 
-def _solve(values: list[int], k: int, salt: int) -> list[int]:
-    total = 0
-    for value in sorted(values, reverse=True)[:k]:
-        total += 2 * value if value % 2 == 0 else value if value > salt else -1
-    return [total, max(values.count(value) for value in values)]
+def _costs(rounds: Rounds, parent_gib: float) -> dict[str, dict[str, dict[str, float]]]:
+    """The share of time that each thing adds, and the same of CPU time."""
+    pairs = {
+        "layers": ((LAYERS, 0.0), (NO_LAYERS, 0.0)),
+        "coverage": ((LAYERS_COVERAGE, 0.0), (LAYERS, 0.0)),
+    }
+    if parent_gib:
+        pairs["parent"] = ((LAYERS, parent_gib), (LAYERS, 0.0))
+    return {
+        what: {
+            "time": spread(
+                [f[without].programs_per_s / f[with_].programs_per_s - 1 for f in rounds]
+            ),
+            "cpu": spread(
+                [f[with_].cpu_ms_per_program / f[without].cpu_ms_per_program - 1 for f in rounds]
+            ),
+        }
+        for what, (with_, without) in pairs.items()
+    }

@@ -11,7 +11,8 @@ from concurrent.futures import CancelledError, Future
 from types import FrameType
 from typing import IO, Any, get_args
 
-from stepcoder_executor.bench import measure, table
+from stepcoder_executor.bench import Plan, measure, progress
+from stepcoder_executor.bench_table import table
 from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied, Isolation
 from stepcoder_executor.doctor import describe, examine
 from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
@@ -118,8 +119,19 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure programs a second, beside the limit that a bare fork sets."""
-    rows = measure(arguments.programs, arguments.slots, arguments.parent_gib)
-    print(json.dumps({"rows": rows}) if arguments.json else table(rows))
+    plan = Plan(
+        programs=arguments.programs,
+        rounds=arguments.rounds,
+        slots=arguments.slots,
+        parent_gib=arguments.parent_gib,
+    )
+    say = progress()
+    try:
+        report = measure(plan, say)
+    finally:
+        if say is not None:
+            say("")
+    print(json.dumps(report) if arguments.json else table(report))
     return _DONE
 
 
@@ -171,10 +183,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="one JSON object")
     command = _command(commands, "bench", bench, "measure programs a second")
     command.add_argument("--json", action="store_true", help="one JSON object")
-    command.add_argument("--programs", type=int, default=600, help="programs a row (600)")
+    plan = Plan()
+    command.add_argument(
+        "--programs", type=int, default=plan.programs, help="programs a row and round (%(default)s)"
+    )
+    command.add_argument(
+        "--rounds", type=int, default=plan.rounds, help="times that each row runs (%(default)s)"
+    )
     command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
     command.add_argument(
-        "--parent-gib", type=float, default=0.0, help="memory held meanwhile, as a trainer would"
+        "--parent-gib",
+        type=float,
+        default=plan.parent_gib,
+        help="GiB that the caller holds in two of the rows, as a trainer would; 0: no such rows "
+        "(%(default)s)",
     )
     return parser
 
