@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from peers import OURS, PEERS, selected
-from stepcoder_executor.bench import progress
-from stepcoder_executor.bench_slot import spread
-from stepcoder_executor.bench_workload import is_right
+from stepcoder_executor.bench.rounds import progress
+from stepcoder_executor.bench.slot import spread
+from stepcoder_executor.bench.workload import is_right
 
 # Multiples of the workload's period of 20, so that each row has the same mixture of programs.
 _OURS_PROGRAMS, _PEER_PROGRAMS, _LARGE_PARENT_PROGRAMS = 600, 120, 40

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_executor import ExecutorClient, ExecutorConfig, IoTests, Request, Verdict
-from stepcoder_executor.bench_fork import hold
-from stepcoder_executor.bench_processes import cpu_s
-from stepcoder_executor.bench_workload import workload
+from stepcoder_executor.bench.fork import hold
+from stepcoder_executor.bench.processes import cpu_s
+from stepcoder_executor.bench.workload import workload
 
 OURS = "stepcoder-executor"
 _WALL_S = 3.0

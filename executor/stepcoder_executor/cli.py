@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError, Future
 from types import FrameType
 from typing import IO, Any, get_args
 
-from stepcoder_executor.bench import Plan, measure, progress
-from stepcoder_executor.bench_table import table
+from stepcoder_executor.bench.rounds import Plan, measure, progress
+from stepcoder_executor.bench.table import table
 from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied, Isolation
 from stepcoder_executor.doctor import describe, examine
 from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json

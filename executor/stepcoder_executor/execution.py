@@ -43,7 +43,7 @@ class Execution:
         return self._executed
 
     def job(self, seq: int) -> bytes:
-        """The frame that asks a slot for the tests not yet settled."""
+        """The content of the frame that asks a slot for the tests not yet settled."""
         limits = self.request.limits
         job = Job(
             seq=seq,
@@ -58,7 +58,7 @@ class Execution:
             coverage=self.request.coverage,
             run_all=self._run_all,
         )
-        return job.to_frame(self._brief.body)
+        return job.to_content(self._brief.body)
 
     def is_decided(self, answer: Answer) -> bool:
         """Whether a child that is still running has already shown a test that does not pass."""

@@ -20,8 +20,8 @@ from stepcoder_executor.slot.messages import (
     READY,
     REFUSED,
     Answer,
-    map_frame,
-    stop_frame,
+    map_content,
+    stop_content,
 )
 from stepcoder_executor.slot.wire import FrameError, FrameReader, frame
 
@@ -134,11 +134,11 @@ class Slot(Prepared):
         self._seq = (self._seq + 1) & 0xFFFFFFFF
         budget_s = execution.request.limits.wall_s * execution.n_tests
         self._expires = time.monotonic() + budget_s + _SILENCE_S
-        self.socket.sendall(execution.job(self._seq))
+        self.socket.sendall(frame(execution.job(self._seq)))
 
     def stop(self) -> None:
         """Have the running child ended: its answer then tells how far it came."""
-        self.socket.sendall(stop_frame(self._seq))
+        self.socket.sendall(frame(stop_content(self._seq)))
 
     def answers(self) -> list[tuple[bool, Answer]]:
         """Every answer that has come, and whether it is the last of its job.
@@ -147,7 +147,10 @@ class Slot(Prepared):
         """
         found = []
         for content in self.receive():
-            kind, answer = content[:1], Answer.from_content(content)
+            try:
+                kind, answer = content[:1], Answer.from_content(content)
+            except ValueError as error:
+                raise FrameError(str(error)) from error
             if kind not in (DONE, PARTIAL) or answer.seq != self._seq:
                 raise FrameError(f"a slot sent {kind!r} about job {answer.seq}")
             found.append((kind == DONE, answer))
@@ -177,7 +180,7 @@ class Mapper(Prepared):
         self.execution = execution
         self._expires = time.monotonic() + _MAP_S
         source = execution.request.source.encode("utf-8", "surrogatepass")
-        self.socket.sendall(map_frame(source, execution.executed))
+        self.socket.sendall(frame(map_content(source, execution.executed)))
 
     def spans(self) -> tuple[Execution, tuple[Span, ...]] | None:
         """The execution it was at and its spans, once they have come. Raises as ``receive``."""

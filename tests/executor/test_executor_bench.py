@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from stepcoder_executor import Verdict, bench
-from stepcoder_executor.bench_fork import hold
-from stepcoder_executor.bench_processes import cpu_s, family, rss_anon_mib
-from stepcoder_executor.bench_row import Row, measure_here, measure_row
-from stepcoder_executor.bench_table import table
-from stepcoder_executor.bench_workload import is_right, workload
+from stepcoder_executor import Verdict
+from stepcoder_executor.bench import rounds as bench
+from stepcoder_executor.bench.fork import hold
+from stepcoder_executor.bench.processes import cpu_s, family, rss_anon_mib
+from stepcoder_executor.bench.row import Row, measure_here, measure_row
+from stepcoder_executor.bench.table import table
+from stepcoder_executor.bench.workload import is_right, workload
 
 STAT = {"median", "min", "max"}
 
@@ -84,7 +85,7 @@ def test_a_failing_row_says_why():
 
 
 def test_a_row_with_a_wrong_verdict_is_no_measurement(monkeypatch):
-    monkeypatch.setattr("stepcoder_executor.bench_row.is_right", lambda request: False)
+    monkeypatch.setattr("stepcoder_executor.bench.row.is_right", lambda request: False)
     with pytest.raises(RuntimeError, match="program 0 of the workload is passed"):
         measure_here(Row(runner="executor", programs=1, slots=1))
 

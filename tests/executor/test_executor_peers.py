@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stepcoder_executor.bench_workload import is_right, workload
+from stepcoder_executor.bench.workload import is_right, workload
 
 FOLDER = Path(__file__).parents[2] / "executor" / "peers"
 

@@ -6,9 +6,6 @@ Fixed fields and not JSON: a slot's own work between two programs is part of wha
 import struct
 from typing import NamedTuple, Self
 
-# Relative: in a slot this package is `slot`, in the broker it is a part of the executor.
-from .wire import FrameError, frame
-
 # To a slot.
 JOB, STOP, MAP = b"J", b"S", b"M"
 # From a slot.
@@ -37,9 +34,9 @@ class Job(NamedTuple):
     coverage: bool
     run_all: bool
 
-    def to_frame(self, body: bytes) -> bytes:
-        """The job as a frame; ``body`` is the JSON text that the child is given."""
-        return frame(JOB, _JOB.pack(*self), body)
+    def to_content(self, body: bytes) -> bytes:
+        """The job as a frame's content; ``body`` is the JSON text that the child is given."""
+        return b"".join((JOB, _JOB.pack(*self), body))
 
 
 class Answer(NamedTuple):
@@ -62,24 +59,24 @@ class Answer(NamedTuple):
     stdout: bytes
     hits: bytes
 
-    def to_frame(self, kind: bytes) -> bytes:
-        """The answer as a frame, ``DONE`` or ``PARTIAL``."""
+    def to_content(self, kind: bytes) -> bytes:
+        """The answer as a frame's content, ``DONE`` or ``PARTIAL``."""
         *fixed, records, stdout, hits = self
         sizes = map(len, (records, stdout, hits))
-        return frame(kind, _ANSWER.pack(*fixed, *sizes), records, stdout, hits)
+        return b"".join((kind, _ANSWER.pack(*fixed, *sizes), records, stdout, hits))
 
     @classmethod
     def from_content(cls, content: bytes) -> Self:
-        """The answer in a frame's content. Raises FrameError when it is none."""
+        """The answer in a frame's content. Raises ValueError when it is none."""
         try:
             *fixed, n_records, n_stdout, n_hits = _ANSWER.unpack_from(content, 1)
         except struct.error as error:
-            raise FrameError(f"not an answer: {error}") from error
+            raise ValueError(f"not an answer: {error}") from error
         start = 1 + _ANSWER.size
         stdout = start + n_records
         hits = stdout + n_stdout
         if len(content) != hits + n_hits:
-            raise FrameError(f"an answer of {len(content)} bytes instead of {hits + n_hits}")
+            raise ValueError(f"an answer of {len(content)} bytes instead of {hits + n_hits}")
         return cls._make((*fixed, content[start:stdout], content[stdout:hits], content[hits:]))
 
 
@@ -88,9 +85,9 @@ def job_from_content(content: bytes) -> tuple[Job, bytes]:
     return Job._make(_JOB.unpack_from(content, 1)), content[1 + _JOB.size :]
 
 
-def stop_frame(seq: int) -> bytes:
+def stop_content(seq: int) -> bytes:
     """Ask a slot to end what it runs as job ``seq``."""
-    return frame(STOP, _STOP.pack(seq))
+    return STOP + _STOP.pack(seq)
 
 
 def stop_seq(content: bytes) -> int:
@@ -99,9 +96,9 @@ def stop_seq(content: bytes) -> int:
     return int(seq)
 
 
-def map_frame(source: bytes, executed: bytes) -> bytes:
+def map_content(source: bytes, executed: bytes) -> bytes:
     """Ask a mapper for the spans of ``source``, given a byte for each code unit: 1, executed."""
-    return frame(MAP, _MAP.pack(len(source)), source, executed)
+    return b"".join((MAP, _MAP.pack(len(source)), source, executed))
 
 
 def map_from_content(content: bytes) -> tuple[bytes, bytes]:

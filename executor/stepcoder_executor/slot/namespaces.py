@@ -86,6 +86,8 @@ def _unshare() -> None:
     ready, unshared = os.pipe()
     outside = os.fork()
     if outside == 0:
+        # Else it would hold open what it waits on, and outlive a slot that failed here.
+        os.close(unshared)
         os._exit(_map_two(os.getppid(), ready))
     os.close(ready)
     os.setgroups([])
@@ -100,7 +102,8 @@ def _unshare() -> None:
 def _map_two(pid: int, ready: int) -> int:
     """Map root and nobody for ``pid`` once it has its namespace; an exit status."""
     try:
-        os.read(ready, 1)
+        if not os.read(ready, 1):
+            return 1
         for name in ("uid_map", "gid_map"):
             _write(f"/proc/{pid}/{name}", f"0 0 1\n{_NOBODY} {_NOBODY} 1\n")
     except OSError:

@@ -225,7 +225,7 @@ class Zygote:
         (phase, _, _) = PROGRESS.unpack_from(self._page)
         records, stdout = _contents(self._files.records), _contents(self._files.stdout)
         hits = read_hits(self._page) if kind == DONE else b""
-        return Answer(job.seq, phase, *ending, records, stdout, hits).to_frame(kind)
+        return frame(Answer(job.seq, phase, *ending, records, stdout, hits).to_content(kind))
 
     def _clean(self) -> None:
         for fd in (self._files.records, self._files.stdout, self._files.stdin):

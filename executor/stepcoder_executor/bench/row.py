@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from stepcoder_executor import bench_fork
-from stepcoder_executor.bench_processes import cpu_s
-from stepcoder_executor.bench_workload import is_right, workload
+from stepcoder_executor.bench import fork
+from stepcoder_executor.bench.processes import cpu_s
+from stepcoder_executor.bench.workload import is_right, workload
 from stepcoder_executor.client import ExecutorClient, ExecutorConfig, Isolation
 from stepcoder_executor.protocol import Request, Result, Verdict, request_to_json
 
@@ -57,13 +57,13 @@ def measure_row(row: Row) -> Measured:
     """
     if row.runner == "fork":
         return _measure_fork(row)
-    answer = _answer(["-m", "stepcoder_executor.bench_row"], asdict(row))
+    answer = _answer(["-m", "stepcoder_executor.bench.row"], asdict(row))
     return Measured(**answer)
 
 
 def measure_here(row: Row) -> Measured:
     """Run an executor row in this process. Raises RuntimeError where a verdict is wrong."""
-    held = bench_fork.hold(row.parent_gib)
+    held = fork.hold(row.parent_gib)
     requests = [replace(request, coverage=row.coverage) for request in workload(row.programs)]
     config = ExecutorConfig(slots=row.slots, isolation=row.isolation)
     with ExecutorClient(config) as client:
@@ -88,7 +88,7 @@ def _measure_fork(row: Row) -> Measured:
         "workers": row.slots,
         "requests": [request_to_json(request) for request in workload(row.programs)],
     }
-    answer = _answer(["-I", "-S", bench_fork.__file__], spec)
+    answer = _answer(["-I", "-S", fork.__file__], spec)
     return Measured(
         programs_per_s=row.programs / answer["seconds"],
         cpu_ms_per_program=1e3 * answer["cpu_s"] / row.programs,
@@ -97,7 +97,7 @@ def _measure_fork(row: Row) -> Measured:
 
 
 def _answer(arguments: list[str], spec: Any) -> Any:
-    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, *arguments],
         input=json.dumps(spec),

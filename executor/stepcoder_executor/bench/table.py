@@ -4,7 +4,7 @@ from typing import Any
 
 
 def table(report: dict[str, Any]) -> str:
-    """What :func:`stepcoder_executor.bench.measure` gave, in lines of text."""
+    """What :func:`stepcoder_executor.bench.rounds.measure` gave, in lines of text."""
     machine, plan = report["machine"], report["plan"]
     lines = [
         f"Python {machine['python']}, Linux {machine['kernel']} ({machine['machine']}), "

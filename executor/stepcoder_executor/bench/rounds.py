@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepcoder_executor.bench_processes import available_gib
-from stepcoder_executor.bench_row import Measured, Row, measure_row
-from stepcoder_executor.bench_slot import (
+from stepcoder_executor.bench.processes import available_gib
+from stepcoder_executor.bench.row import Measured, Row, measure_row
+from stepcoder_executor.bench.slot import (
     measure_memory,
     measure_overshoot,
     measure_start,
