@@ -164,9 +164,7 @@ def doctor(*before):
 
 def test_namespaces_taken_away():
     sh = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    # In a process namespace, so that nothing it starts outlives it.
-    own = ("--user", "--map-root-user")
-    inside = ("unshare", *own, "sh", "-c", sh, "sh")
+    inside = ("unshare", "--user", "--map-root-user", "sh", "-c", sh, "sh")
     if shutil.which("unshare") is None or subprocess.run([*inside, "true"], check=False).returncode:
         pytest.skip("no user namespace can be made here, so none can be taken away")
     found = doctor(*inside)
