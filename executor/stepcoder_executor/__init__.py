@@ -1,6 +1,8 @@
 """Runs untrusted Python programs against tests in another process."""
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig
+from stepcoder_executor.executor import Executor, ExecutorDied
 from stepcoder_executor.protocol import (
     AssertionTests,
     IoTests,
@@ -21,6 +23,7 @@ from stepcoder_executor.protocol import (
 
 __all__ = [
     "AssertionTests",
+    "Executor",
     "ExecutorClient",
     "ExecutorConfig",
     "ExecutorDied",

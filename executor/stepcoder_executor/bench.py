@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, Isolation
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig, Isolation
 from stepcoder_executor.protocol import IoTests, Request, request_to_json
 
 _CALL = '''\

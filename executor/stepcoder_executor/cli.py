@@ -12,8 +12,10 @@ from types import FrameType
 from typing import IO, Any, get_args
 
 from stepcoder_executor.bench import measure, table
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied, Isolation
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig, Isolation
 from stepcoder_executor.doctor import describe, examine
+from stepcoder_executor.executor import Executor, ExecutorDied
 from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
 
 _DONE, _FAILED, _BAD_USAGE = 0, 1, 2
@@ -52,7 +54,7 @@ class ResultWriter:
         self._room = threading.Semaphore(ahead)
         self.error: BaseException | None = None
 
-    def submit(self, client: ExecutorClient, line: bytes) -> None:
+    def submit(self, client: Executor, line: bytes) -> None:
         """Start the request on one line; its result line follows, whatever the line holds."""
         fields: Any = None
         try:
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the requests on standard input; results go to standard output as they come."""
     with ExecutorClient(_config(arguments)) as client:
         print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
-        writer = ResultWriter(sys.stdout, client.config.n_slots * 4 + _AHEAD)
+        writer = ResultWriter(sys.stdout, client.n_slots * 4 + _AHEAD)
         for line in sys.stdin.buffer:
             if line.strip():
                 writer.submit(client, line)

@@ -1,5 +1,6 @@
 """The JSON contract and the verdicts, through the command and through the client."""
 
+import itertools
 import json
 import os
 import signal
@@ -388,10 +389,40 @@ def test_no_descriptor_or_process_is_left():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_deadline_of_a_batch(client):
+def test_deadline_of_a_batch_frees_the_slots():
     endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
-    with pytest.raises(TimeoutError, match="unfinished"):
-        list(client.run([endless], timeout_s=0.3))
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        with pytest.raises(TimeoutError, match="3 programs unfinished after"):
+            list(client.run([endless] * 3, timeout_s=0.3))
+        assert client.metrics()["queue_depth"] == 0
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
+
+
+def test_deadline_holds_while_results_keep_coming():
+    short = Request(id="r", source="print(input())", tests=ECHO)
+    with (
+        ExecutorClient(ExecutorConfig(slots=1)) as client,
+        pytest.raises(TimeoutError, match="unfinished"),
+    ):
+        for _ in client.run(itertools.repeat(short), timeout_s=0.5):
+            pass
+
+
+def test_deadline_holds_while_others_fill_the_queue():
+    endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
+    with ExecutorClient(ExecutorConfig(slots=1, max_pending=1)) as client:
+        other = client.submit(endless)
+        with pytest.raises(TimeoutError, match="1 programs unfinished"):
+            list(client.run([endless], timeout_s=0.2))
+        assert other.cancel()
+
+
+def test_a_request_that_is_no_json_leaves_the_executor_whole():
+    odd = IoTests(fn_name="f", inputs=((b"bytes",),), outputs=(3,))
+    with ExecutorClient(ExecutorConfig(slots=1, max_pending=1)) as client:
+        with pytest.raises(TypeError, match="JSON"):
+            judge(client, "", odd)
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
 
 
 def test_round_trips(client):
