@@ -1,5 +1,6 @@
 """Runs untrusted Python programs against tests in another process."""
 
+from stepcoder_executor.backend import Backend, open_executor
 from stepcoder_executor.client import ExecutorClient
 from stepcoder_executor.config import ExecutorConfig
 from stepcoder_executor.executor import Executor, ExecutorDied
@@ -23,6 +24,7 @@ from stepcoder_executor.protocol import (
 
 __all__ = [
     "AssertionTests",
+    "Backend",
     "Executor",
     "ExecutorClient",
     "ExecutorConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "TestResult",
     "Tests",
     "Verdict",
+    "open_executor",
     "parse_request",
     "parse_result",
     "parse_tests",

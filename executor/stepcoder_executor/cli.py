@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError, Future
 from types import FrameType
 from typing import IO, Any, get_args
 
+from stepcoder_executor.backend import Backend, open_executor
 from stepcoder_executor.bench import measure, table
-from stepcoder_executor.client import ExecutorClient
 from stepcoder_executor.config import ExecutorConfig, Isolation
 from stepcoder_executor.doctor import describe, examine
 from stepcoder_executor.executor import Executor, ExecutorDied
@@ -94,7 +94,7 @@ class ResultWriter:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the requests on standard input; results go to standard output as they come."""
-    with ExecutorClient(_config(arguments)) as client:
+    with open_executor(_config(arguments), arguments.backend, arguments.ray_address) as client:
         print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
         writer = ResultWriter(sys.stdout, client.n_slots * 4 + _AHEAD)
         for line in sys.stdin.buffer:
@@ -157,6 +157,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     command = _command(commands, "run", run, "run requests from stdin, results to stdout")
     command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
+    command.add_argument(
+        "--backend",
+        choices=get_args(Backend),
+        default="local",
+        help="this machine, or every node of a Ray cluster",
+    )
+    command.add_argument(
+        "--ray-address", default="auto", help="host:port of its head; auto: RAY_ADDRESS, or here"
+    )
     command.add_argument(
         "--isolation",
         choices=get_args(Isolation),
