@@ -1,6 +1,7 @@
 """The ``stepcoder-executor`` command."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -94,9 +95,14 @@ class ResultWriter:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the requests on standard input; results go to standard output as they come."""
-    with open_executor(_config(arguments), arguments.backend, arguments.ray_address) as client:
+    out = sys.stdout
+    with (
+        # Ray says on standard output what it has to say: there, only results may be.
+        contextlib.redirect_stdout(sys.stderr),
+        open_executor(_config(arguments), arguments.backend, arguments.ray_address) as client,
+    ):
         print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
-        writer = ResultWriter(sys.stdout, client.n_slots * 4 + _AHEAD)
+        writer = ResultWriter(out, client.n_slots * 4 + _AHEAD)
         for line in sys.stdin.buffer:
             if line.strip():
                 writer.submit(client, line)

@@ -1,13 +1,17 @@
 """The connection to a Ray cluster: the only file that knows Ray's own interface."""
 
 import logging
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from stepcoder_executor.executor import ExecutorDied
+
+_KNOCK_S = 10.0
 
 
 class RayCluster:
@@ -29,9 +33,6 @@ class RayCluster:
         except ModuleNotFoundError as error:
             hint = "pip install 'stepcoder-executor[ray]'"
             raise ExecutorDied(f"the ray backend lacks {error.name!r}: {hint}") from error
-        if "://" in address:
-            allowed = "'auto' or host:port of the head node"
-            raise ExecutorDied(f"the Ray address is {address!r}; allowed: {allowed}")
         self._ray, self._state, self._on_node = ray, state, NodeAffinitySchedulingStrategy
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
@@ -76,6 +77,10 @@ class RayCluster:
             self._ray.shutdown()
 
     def _connect(self, address: str) -> None:
+        if address == "auto":
+            address = os.environ.get("RAY_ADDRESS") or address
+        if address != "auto":
+            _knock(address)
         # Ray takes SIGTERM over where it can; whoever runs programs keeps his own handler.
         is_main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGTERM) if is_main else None
@@ -86,6 +91,18 @@ class RayCluster:
         finally:
             if handler is not None:
                 signal.signal(signal.SIGTERM, handler)
+
+
+def _knock(address: str) -> None:
+    """See whether anyone listens at ``host:port``: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        allowed = "'auto' or host:port of the head node"
+        raise ExecutorDied(f"the Ray address is {address!r}; allowed: {allowed}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ExecutorDied(f"no Ray cluster at {address!r}: {error}") from error
 
 
 def call(
