@@ -242,7 +242,12 @@ class ExecutorSettings:
     """The out-of-process executor.
 
     Attributes:
-      slots: programs run at one time; 0: one a usable CPU.
+      backend: ``local``: a broker on this machine; ``ray``: one on every node of a Ray cluster
+        that is there already.
+      ray_address: ``host:port`` of its head; ``auto``: what RAY_ADDRESS says, else the cluster
+        that this machine belongs to.
+      slots: programs run at one time; 0: one a usable CPU. On ``ray``: on each node, and 0: one a
+        free CPU.
       isolation: ``required`` refuses to run where the sandbox cannot be built in full.
       compare: how outputs are judged; ``apps`` reproduces hendrycks/apps.
       wall_s: wall-clock limit of a test.
@@ -251,6 +256,8 @@ class ExecutorSettings:
       memory_mb, output_kb: limits of a test.
     """
 
+    backend: Literal["local", "ray"] = "local"
+    ray_address: str = "auto"
     slots: int = 0
     isolation: Literal["required", "best", "none"] = "best"
     compare: Literal["strict", "apps"] = "strict"

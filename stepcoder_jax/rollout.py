@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key, PRNGKeyArray
-from stepcoder_executor import ExecutorClient, Request, Result, Verdict
+from stepcoder_executor import Executor, Request, Result, Verdict
 
 from stepcoder_jax.config import FGOConfig, RewardConfig
 from stepcoder_jax.coverage_mask import mark_executed, mark_trained
@@ -72,7 +72,7 @@ class Worker:
     """
 
     sampler: Sampler
-    client: ExecutorClient
+    client: Executor
     limits: LimitRule
     check: Callable[[], None]
 

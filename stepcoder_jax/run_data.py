@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stepcoder_executor import ExecutorClient
+from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.sources import load_problems
@@ -32,9 +32,7 @@ class RunData:
     reference_s: Mapping[str, float]
 
 
-def load_run_data(
-    config: RunConfig, folder: RunDir, client: ExecutorClient, display: Display
-) -> RunData:
+def load_run_data(config: RunConfig, folder: RunDir, client: Executor, display: Display) -> RunData:
     """Loads everything that the recipe names, and runs the solutions of PPO's problems.
 
     Raises:
@@ -81,7 +79,7 @@ def _load(config: RunConfig, name: str, count: int | None, seed: int = 0) -> lis
 
 
 def _verified(
-    config: RunConfig, folder: RunDir, client: ExecutorClient, problems: Sequence[Problem]
+    config: RunConfig, folder: RunDir, client: Executor, problems: Sequence[Problem]
 ) -> tuple[Mapping[str, str], Mapping[str, float]]:
     """What is dropped and why, and times; decided once in a run, so that a resume sees the same."""
     if not config.data.verify:

@@ -145,7 +145,7 @@ def read_config(path: Path) -> RunConfig:
 
 
 def _refuse_other_recipe(saved: RunConfig, wanted: RunConfig) -> None:
-    """Length of the run, checkpoint habits and executor slots may change; nothing else."""
+    """Length of the run, checkpoint habits and the executor's place may change; nothing else."""
     old, new = (
         encode_config(
             replace(
@@ -153,7 +153,7 @@ def _refuse_other_recipe(saved: RunConfig, wanted: RunConfig) -> None:
                 run_dir=wanted.run_dir,
                 iterations=0,
                 checkpoint=wanted.checkpoint,
-                executor=replace(c.executor, slots=0),
+                executor=replace(c.executor, backend="local", ray_address="auto", slots=0),
             )
         ).splitlines()
         for c in (saved, wanted)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from stepcoder_executor import ExecutorClient
+from stepcoder_executor import Executor
 
 from stepcoder_jax import curriculum
 from stepcoder_jax.checkpoint import CheckpointStore
@@ -39,7 +39,7 @@ class Run:
     folder: RunDir
     display: Display
     stop: StopRequest
-    client: ExecutorClient
+    client: Executor
     data: RunData
     workshop: Workshop
 
@@ -81,7 +81,7 @@ def fine_tune_only(config: RunConfig, display: Display, stop: StopRequest) -> di
 
 
 def prepare(
-    config: RunConfig, folder: RunDir, client: ExecutorClient, display: Display, stop: StopRequest
+    config: RunConfig, folder: RunDir, client: Executor, display: Display, stop: StopRequest
 ) -> Run:
     """Loads data and model, and checks that they go together, before any long work."""
     display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepcoder_executor import ExecutorClient, Request, Verdict
+from stepcoder_executor import Executor, Request, Verdict
 
 from stepcoder_jax.config import ExecutorSettings
 from stepcoder_jax.limits import LimitRule
@@ -25,9 +25,7 @@ class Verified:
     reference_s: dict[str, float]
 
 
-def verify(
-    problems: Sequence[Problem], client: ExecutorClient, settings: ExecutorSettings
-) -> Verified:
+def verify(problems: Sequence[Problem], client: Executor, settings: ExecutorSettings) -> Verified:
     """Runs every canonical solution; a problem without one is kept, there is nothing to check.
 
     Raises:

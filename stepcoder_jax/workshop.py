@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-from stepcoder_executor import ExecutorClient, ExecutorConfig
+from stepcoder_executor import Executor, ExecutorConfig, open_executor
 
 from stepcoder_jax.config import ExecutorSettings, RunConfig
 from stepcoder_jax.data.prompts import PromptBuilder
@@ -67,7 +67,7 @@ class Workshop:
 
     def worker(
         self,
-        client: ExecutorClient,
+        client: Executor,
         check: Callable[[], None],
         *,
         temperature: float,
@@ -100,12 +100,12 @@ class Workshop:
 
 
 @contextmanager
-def executor(settings: ExecutorSettings) -> Iterator[ExecutorClient]:
-    """The executor's broker, for as long as the block runs."""
+def executor(settings: ExecutorSettings) -> Iterator[Executor]:
+    """The executor on its backend, for as long as the block runs."""
     config = ExecutorConfig(
         slots=settings.slots, isolation=settings.isolation, compare=settings.compare
     )
-    with ExecutorClient(config) as client:
+    with open_executor(config, settings.backend, settings.ray_address) as client:
         yield client
 
 

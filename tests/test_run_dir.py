@@ -51,6 +51,16 @@ def test_a_longer_run_and_other_checkpoint_habits_are_the_same_recipe(tmp_path: 
     assert read_config(tmp_path) == longer
 
 
+def test_a_run_goes_on_with_its_executor_elsewhere(tmp_path: Path) -> None:
+    config = RunConfig(run_dir=tmp_path)
+    RunDir.open(config).close()
+    settings = replace(config.executor, backend="ray", ray_address="head:6379", slots=3)
+    moved = replace(config, executor=settings)
+    RunDir.open(moved).close()
+    with pytest.raises(RunDirError, match="wall_s"):
+        RunDir.open(replace(config, executor=replace(settings, wall_s=9.0)))
+
+
 def test_what_is_no_run_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="not a run directory"):
         read_config(tmp_path)

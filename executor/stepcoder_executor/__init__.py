@@ -1,6 +1,9 @@
 """Runs untrusted Python programs against tests in another process."""
 
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied
+from stepcoder_executor.backend import Backend, open_executor
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig
+from stepcoder_executor.executor import Executor, ExecutorDied
 from stepcoder_executor.protocol import (
     AssertionTests,
     IoTests,
@@ -21,6 +24,8 @@ from stepcoder_executor.protocol import (
 
 __all__ = [
     "AssertionTests",
+    "Backend",
+    "Executor",
     "ExecutorClient",
     "ExecutorConfig",
     "ExecutorDied",
@@ -32,6 +37,7 @@ __all__ = [
     "TestResult",
     "Tests",
     "Verdict",
+    "open_executor",
     "parse_request",
     "parse_result",
     "parse_tests",

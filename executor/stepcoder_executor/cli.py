@@ -1,6 +1,7 @@
 """The ``stepcoder-executor`` command."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,12 @@ from concurrent.futures import CancelledError, Future
 from types import FrameType
 from typing import IO, Any, get_args
 
+from stepcoder_executor.backend import Backend, open_executor
 from stepcoder_executor.bench.rounds import Plan, measure, progress
 from stepcoder_executor.bench.table import table
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, ExecutorDied, Isolation
+from stepcoder_executor.config import ExecutorConfig, Isolation
 from stepcoder_executor.doctor import describe, examine
+from stepcoder_executor.executor import Executor, ExecutorDied
 from stepcoder_executor.protocol import ProtocolError, Result, parse_request, result_to_json
 
 _DONE, _FAILED, _BAD_USAGE = 0, 1, 2
@@ -53,7 +56,7 @@ class ResultWriter:
         self._room = threading.Semaphore(ahead)
         self.error: BaseException | None = None
 
-    def submit(self, client: ExecutorClient, line: bytes) -> None:
+    def submit(self, client: Executor, line: bytes) -> None:
         """Start the request on one line; its result line follows, whatever the line holds."""
         fields: Any = None
         try:
@@ -93,9 +96,14 @@ class ResultWriter:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the requests on standard input; results go to standard output as they come."""
-    with ExecutorClient(_config(arguments)) as client:
+    out = sys.stdout
+    with (
+        # Ray says on standard output what it has to say: there, only results may be.
+        contextlib.redirect_stdout(sys.stderr),
+        open_executor(_config(arguments), arguments.backend, arguments.ray_address) as client,
+    ):
         print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
-        writer = ResultWriter(sys.stdout, client.config.n_slots * 4 + _AHEAD)
+        writer = ResultWriter(out, client.n_slots * 4 + _AHEAD)
         for line in sys.stdin.buffer:
             if line.strip():
                 writer.submit(client, line)
@@ -167,6 +175,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     command = _command(commands, "run", run, "run requests from stdin, results to stdout")
     command.add_argument("--slots", type=int, default=0, help="programs at a time; 0: one a CPU")
+    command.add_argument(
+        "--backend",
+        choices=get_args(Backend),
+        default="local",
+        help="this machine, or every node of a Ray cluster",
+    )
+    command.add_argument(
+        "--ray-address", default="auto", help="host:port of its head; auto: RAY_ADDRESS, or here"
+    )
     command.add_argument(
         "--isolation",
         choices=get_args(Isolation),

@@ -1,5 +1,7 @@
 """The JSON contract and the verdicts, through the command and through the client."""
 
+import io
+import itertools
 import json
 import os
 import signal
@@ -21,6 +23,8 @@ from stepcoder_executor import (
     ProtocolError,
     Request,
     Verdict,
+    cli,
+    open_executor,
     parse_request,
     parse_result,
     parse_tests,
@@ -280,6 +284,22 @@ def test_run_command():
     assert results["covered"]["covered"] == [[0, 22]]
 
 
+def test_only_results_reach_standard_output(monkeypatch, capsys):
+    class Talkative(ExecutorClient):
+        def submit(self, request):
+            print("a word from a library")
+            return super().submit(request)
+
+    request = Request(id="a", source="print(input())", tests=ECHO)
+    text = json.dumps(request_to_json(request)).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    monkeypatch.setattr(cli, "open_executor", lambda config, *_: Talkative(config))
+    assert cli.run(cli._parser().parse_args(["run", "--slots", "1"])) == 0
+    said = capsys.readouterr()
+    assert [line["verdict"] for line in lines(said.out)] == ["passed"]
+    assert "a word" in said.err
+
+
 def test_bad_usage_and_doctor():
     assert command(["run", "--isolation", "soft"], b"").returncode == 2
     assert command([], b"").returncode == 2
@@ -388,10 +408,40 @@ def test_no_descriptor_or_process_is_left():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_deadline_of_a_batch(client):
+def test_deadline_of_a_batch_frees_the_slots():
     endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
-    with pytest.raises(TimeoutError, match="unfinished"):
-        list(client.run([endless], timeout_s=0.3))
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        with pytest.raises(TimeoutError, match="3 programs unfinished after"):
+            list(client.run([endless] * 3, timeout_s=0.3))
+        assert client.metrics()["queue_depth"] == 0
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
+
+
+def test_deadline_holds_while_results_keep_coming():
+    short = Request(id="r", source="print(input())", tests=ECHO)
+    with (
+        ExecutorClient(ExecutorConfig(slots=1)) as client,
+        pytest.raises(TimeoutError, match="unfinished"),
+    ):
+        for _ in client.run(itertools.repeat(short), timeout_s=0.5):
+            pass
+
+
+def test_deadline_holds_while_others_fill_the_queue():
+    endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
+    with ExecutorClient(ExecutorConfig(slots=1, max_pending=1)) as client:
+        other = client.submit(endless)
+        with pytest.raises(TimeoutError, match="1 programs unfinished"):
+            list(client.run([endless], timeout_s=0.2))
+        assert other.cancel()
+
+
+def test_a_request_that_is_no_json_leaves_the_executor_whole():
+    odd = IoTests(fn_name="f", inputs=((b"bytes",),), outputs=(3,))
+    with ExecutorClient(ExecutorConfig(slots=1, max_pending=1)) as client:
+        with pytest.raises(TypeError, match="JSON"):
+            judge(client, "", odd)
+        assert judge(client, "print(input())", ECHO).verdict == "passed"
 
 
 def test_round_trips(client):
@@ -452,3 +502,24 @@ def test_every_line_has_a_result_line(line):
     assert done.returncode == 0
     (result,) = lines(done.stdout)
     assert result["verdict"] in tuple(Verdict)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://head:10001", r"'ray://head:10001'; allowed: 'auto' or host:port"),
+        ("127.0.0.1:1", r"no Ray cluster at '127.0.0.1:1': "),
+    ],
+)
+def test_a_ray_cluster_that_is_not_there_is_said(address, message):
+    pytest.importorskip("ray")
+    with pytest.raises(ExecutorDied, match=message):
+        open_executor(backend="ray", ray_address=address)
+
+
+def test_an_unusable_backend_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutorDied, match=r"pip install 'stepcoder-executor\[ray\]'"):
+        open_executor(backend="ray")
+    with pytest.raises(ValueError, match="backend is 'slurm'; allowed:"):
+        open_executor(backend="slurm")

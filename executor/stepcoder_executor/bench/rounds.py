@@ -19,7 +19,7 @@ from stepcoder_executor.bench.slot import (
     measure_start,
     spread,
 )
-from stepcoder_executor.client import ExecutorConfig
+from stepcoder_executor.config import ExecutorConfig
 
 BARE, LAYERS, LAYERS_COVERAGE = "bare fork", "all layers", "all layers, coverage"
 NO_LAYERS, NO_LAYERS_COVERAGE = "no layers", "no layers, coverage"

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from stepcoder_executor.bench import fork
 from stepcoder_executor.bench.processes import cpu_s
 from stepcoder_executor.bench.workload import is_right, workload
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig, Isolation
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig, Isolation
 from stepcoder_executor.protocol import Request, Result, Verdict, request_to_json
 
 _WARM_UP_PER_SLOT = 4

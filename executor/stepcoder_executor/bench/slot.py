@@ -7,7 +7,8 @@ from typing import Any
 
 from stepcoder_executor.bench.processes import family, pss_mib, rss_anon_mib
 from stepcoder_executor.bench.workload import workload
-from stepcoder_executor.client import ExecutorClient, ExecutorConfig
+from stepcoder_executor.client import ExecutorClient
+from stepcoder_executor.config import ExecutorConfig
 from stepcoder_executor.protocol import IoTests, Limits, Request, Verdict
 from stepcoder_executor.slots import Slot
 
