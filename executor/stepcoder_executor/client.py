@@ -14,6 +14,8 @@ from stepcoder_executor.executor import MAX_TRIES, Executor, ExecutorDied, Pendi
 from stepcoder_executor.protocol import parse_result
 from stepcoder_executor.slot.wire import FrameError, json_fields, json_frame, read_frame
 
+_MAX_STARTS = 3
+
 
 class ExecutorClient(Executor):
     """Runs requests on a broker process of its own.
@@ -45,8 +47,22 @@ class ExecutorClient(Executor):
         }
 
     def _start_broker(self) -> None:
-        self._socket, self._process = _spawn_broker()
+        for left in reversed(range(_MAX_STARTS)):
+            answer = self._try_broker()
+            if answer["kind"] == "ready":
+                break
+            if answer["kind"] == "refused" or not left:
+                raise ExecutorDied(f"the executor broker did not start: {answer['reason']}")
         self._brokers_started += 1
+        self.isolation, self.isolation_steps = answer["rung"], answer["steps"]
+        self._listener = threading.Thread(
+            target=self._listen, name="stepcoder-executor", daemon=True
+        )
+        self._listener.start()
+
+    def _try_broker(self) -> dict[str, Any]:
+        """Start a broker and hear what it says: ``ready``, ``refused``, or nothing: ``ended``."""
+        self._socket, self._process = _spawn_broker()
         config = {
             "slots": self.config.n_slots,
             "isolation": self.config.isolation,
@@ -57,17 +73,12 @@ class ExecutorClient(Executor):
             self._socket.sendall(json_frame(config))
             answer = json_fields(read_frame(self._socket.fileno()))
         except (OSError, EOFError, FrameError) as error:
-            answer = {"kind": "refused", "reason": f"it ended at once ({error})"}
+            answer = {"kind": "ended", "reason": f"it ended at once ({error})"}
         if answer["kind"] != "ready":
             self._process.kill()
             self._process.wait()
             self._socket.close()
-            raise ExecutorDied(f"the executor broker did not start: {answer['reason']}")
-        self.isolation, self.isolation_steps = answer["rung"], answer["steps"]
-        self._listener = threading.Thread(
-            target=self._listen, name="stepcoder-executor", daemon=True
-        )
-        self._listener.start()
+        return answer
 
     def _encode(self, seq: int, fields: dict[str, Any]) -> bytes:
         return json_frame({"kind": "request", "seq": seq, "request": fields})

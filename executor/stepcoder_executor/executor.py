@@ -144,7 +144,7 @@ class Executor(ABC):
         ``programs_per_s`` (of the last 512), ``programs``, ``verdicts`` (shares), and
         :meth:`restarts`.
         """
-        with self._account:
+        with self._lock, self._account:
             now = time.monotonic()
             oldest = min((one.submitted for one in list(self._pending.values())), default=now)
             total = max(self._verdicts.total(), 1)
