@@ -1,19 +1,16 @@
 """The JSON contract and the verdicts, through the command and through the client."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from process_tree import descendants, gone, n_descriptors
 from stepcoder_executor import (
     AssertionTests,
     ExecutorClient,
     ExecutorConfig,
-    ExecutorDied,
     IoTests,
     Limits,
     ProtocolError,
@@ -285,88 +282,6 @@ def test_bad_usage_and_doctor():
     assert all(entry["works"] or entry["reason"] for entry in report["rungs"])
 
 
-def test_interrupted_command_leaves_no_process():
-    with subprocess.Popen(
-        [*COMMAND, "run", "--slots", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        endless = {
-            "id": "a",
-            "source": "while True: pass",
-            "tests": {"inputs": [""], "outputs": [""]},
-        }
-        process.stdin.write(json.dumps(endless | {"limits": {"wall_s": 600}}).encode() + b"\n")
-        process.stdin.flush()
-        assert b"isolation" in process.stderr.readline()
-        time.sleep(0.3)
-        family = descendants(process.pid)
-        assert len(family) >= 3
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 1
-    assert gone(family)
-
-
-def descendants(pid):
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            children = [int(word) for word in task.read_text().split()]
-            found += children
-            queue += children
-    return found
-
-
-def gone(pids, within_s=5.0):
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_broker_killed_once_is_replaced():
-    with ExecutorClient(ExecutorConfig(slots=2)) as client:
-        source = "import time\ntime.sleep(0.3)\nprint(input())"
-        request = Request(id="r", source=source, tests=ECHO)
-        futures = [client.submit(request) for _ in range(4)]
-        time.sleep(0.1)
-        family = descendants(client._process.pid)
-        client._process.kill()
-        assert [future.result(timeout=60).verdict for future in futures] == ["passed"] * 4
-        assert client.metrics()["broker_restarts"] == 1
-        assert gone(family)
-
-
-def test_broker_killed_twice_is_said():
-    with ExecutorClient(ExecutorConfig(slots=1)) as client:
-        request = Request(id="r", source="import time\ntime.sleep(60)", tests=ECHO)
-        future = client.submit(Request(**vars(request) | {"limits": Limits(wall_s=60)}))
-        for _ in range(2):
-            client._process.kill()
-            deadline = time.monotonic() + 20
-            started = client.metrics()["broker_restarts"]
-            while client.metrics()["broker_restarts"] == started and time.monotonic() < deadline:
-                time.sleep(0.02)
-        with pytest.raises(ExecutorDied, match="ended twice"):
-            future.result(timeout=20)
-        assert judge(client, "print(input())", ECHO).verdict == "passed"
-
-
-def test_slot_killed_is_replaced_and_its_program_run_again():
-    with ExecutorClient(ExecutorConfig(slots=1)) as client:
-        future = client.submit(
-            Request(id="r", source="import time\ntime.sleep(0.4)\nprint(input())", tests=ECHO)
-        )
-        time.sleep(0.2)
-        for pid in descendants(client._process.pid):
-            os.kill(pid, signal.SIGKILL)
-            break
-        assert future.result(timeout=30).verdict == "passed"
-        assert client.metrics()["slot_restarts"] == 1
-
-
 def test_cancelling_frees_the_slot():
     with ExecutorClient(ExecutorConfig(slots=1)) as client:
         endless = Request(id="r", source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
@@ -377,12 +292,12 @@ def test_cancelling_frees_the_slot():
 
 
 def test_no_descriptor_or_process_is_left():
-    before = len(os.listdir("/proc/self/fd"))
+    before = n_descriptors("self")
     with ExecutorClient(ExecutorConfig(slots=2)) as client:
         assert judge(client, "print(input())", ECHO).verdict == "passed"
         family = [client._process.pid, *descendants(client._process.pid)]
     assert gone(family)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert n_descriptors("self") == before
 
 
 def test_deadline_of_a_batch(client):
