@@ -193,53 +193,6 @@ def test_state_does_not_leak_between_tests(client):
     assert judge(client, source, ADD).verdict == "passed"
 
 
-def test_limits_hold(client):
-    began = time.monotonic()
-    assert judge(client, "while True: pass", ECHO, wall_s=0.5).verdict == "timeout"
-    assert time.monotonic() - began < 3
-    big = "x = bytearray({} << 20); print(input())"
-    assert judge(client, big.format(150), ECHO, memory_mb=100).verdict == "memory_exceeded"
-    assert judge(client, big.format(150), ECHO, memory_mb=300).verdict == "passed"
-    wide = IoTests(fn_name=None, inputs=("",), outputs=("x" * 20_000,))
-    assert judge(client, "print('x' * 20000)", wide, output_kb=1).verdict == "passed"
-    assert judge(client, "print('x' * 90000)", wide, output_kb=1).verdict == "output_exceeded"
-
-
-CPU_BURNERS = {
-    "a loop": "while True: pass",
-    "the kernel's time": "import os\nwhile True: os.getcwd()",
-    "two threads": "import threading\ndef f():\n    while True: sum(range(1000))\n"
-    "threading.Thread(target=f).start()\nf()",
-}
-
-
-@pytest.mark.parametrize("name", CPU_BURNERS)
-def test_cpu_time_has_a_limit_of_its_own(client, name):
-    result = judge(client, CPU_BURNERS[name], ECHO, wall_s=30, cpu_s=0.15)
-    assert result.verdict == "timeout"
-    assert result.wall_s < 5
-    assert "0.15 s of CPU" in result.tests[0].detail
-
-
-def test_waiting_costs_no_cpu_time(client):
-    slow = "import time\ntime.sleep(0.5)\nprint(input())"
-    assert judge(client, slow, ECHO, wall_s=5, cpu_s=0.2).verdict == "passed"
-
-
-def test_each_test_has_its_own_cpu_time(client):
-    six = IoTests(fn_name="f", inputs=((0,),) * 6, outputs=(1,) * 6)
-    busy = "import time\ndef f(x):\n    end = time.process_time() + 0.15\n"
-    busy += "    while time.process_time() < end: pass\n    return 1\n"
-    assert judge(client, busy, six, wall_s=20, cpu_s=0.4).verdict == "passed"
-    assert judge(client, busy, six, wall_s=20, cpu_s=0.05).verdict == "timeout"
-
-
-def test_each_test_has_its_own_time(client):
-    four = IoTests(fn_name=None, inputs=("",) * 4, outputs=("1",) * 4)
-    slow = "import time\ntime.sleep(0.4)\nprint(1)"
-    assert judge(client, slow, four, wall_s=1.2).verdict == "passed"
-
-
 def test_run_all_goes_on():
     four = IoTests(fn_name="f", inputs=((0,), (1,), (2,), (3,)), outputs=(0, 9, 2, 3))
     source = "import os\ndef f(x):\n    if x == 2: os._exit(3)\n    return x\n"
