@@ -18,7 +18,8 @@ def mapping(obj: Any, field: str) -> Mapping[str, Any]:
 def required(fields: Mapping[str, Any], name: str, field: str | None = None) -> Any:
     """The field of this name, which must be there."""
     if name not in fields:
-        raise ProtocolError(f"{field or name} is missing; the fields given are {sorted(fields)}")
+        given = shorten(sorted(fields))
+        raise ProtocolError(f"{field or name} is missing; the fields given are {given}")
     return fields[name]
 
 

@@ -127,8 +127,8 @@ def parse_tests(obj: Any) -> Tests:
         assertions = _nonempty_list(fields, "assertions")
         for k, text in enumerate(assertions):
             typed(text, f"tests.assertions[{k}]", str, "a string")
-        setup = typed(fields.get("setup") or "", "tests.setup", str, "a string")
-        return AssertionTests(assertions=assertions, setup=setup)
+        setup = typed(fields.get("setup"), "tests.setup", str | None, "a string or null")
+        return AssertionTests(assertions=assertions, setup=setup or "")
     no_other_keys(fields, "tests", ("fn_name", "inputs", "outputs"))
     inputs, outputs = _nonempty_list(fields, "inputs"), _nonempty_list(fields, "outputs")
     if len(inputs) != len(outputs):

@@ -1,10 +1,8 @@
 """Coverage says exactly which characters ran."""
 
-import io
 import re
 from itertools import pairwise
 
-import coverage
 import pytest
 from program_generator import Generator
 from stepcoder_executor import IoTests, Limits, Request
@@ -219,34 +217,6 @@ def test_generated_programs(client):
 @pytest.mark.slow
 def test_many_generated_programs(client):
     check_generated(client, range(1000, 5000))
-
-
-def lines_of_coverage_py(source, path):
-    path.write_text(source, encoding="utf-8")
-    measured = coverage.Coverage(data_file=None, include=[str(path)])
-    measured.start()
-    try:
-        exec(compile(source, str(path), "exec"), {})
-    finally:
-        measured.stop()
-    _, statements, _, missing, _ = measured.analysis2(str(path))
-    return set(statements), set(missing)
-
-
-def test_lines_agree_with_coverage_py(client, tmp_path):
-    script = IoTests(fn_name=None, inputs=("",), outputs=("",))
-    for seed in range(200, 225):
-        source = Generator(seed).program()
-        statements, missing = lines_of_coverage_py(source, tmp_path / f"p{seed}.py")
-        is_covered = flags(source, run_one(client, source, script).covered)
-        executed, offset = set(), 0
-        for number, line in enumerate(io.StringIO(source), start=1):
-            part = zip(line, is_covered[offset : offset + len(line)], strict=True)
-            if any(ok for character, ok in part if not character.isspace()):
-                executed.add(number)
-            offset += len(line)
-        assert executed & missing == set(), source
-        assert statements - missing - executed == set(), source
 
 
 @pytest.mark.parametrize("source", ["while True: pass\n", "while 1:\n    ...\n"])

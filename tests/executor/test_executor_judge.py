@@ -14,6 +14,15 @@ VALUES = st.recursive(
     max_leaves=10,
 )
 TEXTS = st.text(alphabet="ab 12.-e\n\t", max_size=40)
+BLANKS = st.text(alphabet=" \t\r\x0b\x0c", min_size=1, max_size=3)
+NUMBERS = st.integers().map(str) | st.floats(allow_nan=False).map(repr)
+WORDS = st.sampled_from(["a", "B", "-", "1_0", "nan"])
+NUMBER_PAIRS = st.one_of(
+    NUMBERS.map(lambda token: (token, token)),
+    st.integers().map(lambda number: (f"{number}.0", str(number))),
+    st.tuples(NUMBERS, NUMBERS),
+)
+PAIRS = NUMBER_PAIRS | WORDS.map(lambda token: (token, token)) | st.tuples(WORDS, NUMBERS)
 
 
 def stdout(got, expected, rule="strict"):
@@ -54,6 +63,88 @@ def test_equal_texts_have_the_same_shape(got, expected):
 def test_integers_are_exact(a, b):
     assert same_token(str(a), str(b)) == (a == b)
     assert value(a, b) == (a == b)
+
+
+@given(VALUES, VALUES)
+def test_tuples_are_lists(got, expected):
+    def tupled(thing):
+        if isinstance(thing, dict):
+            return {key: tupled(item) for key, item in thing.items()}
+        return tuple(map(tupled, thing)) if isinstance(thing, list) else thing
+
+    assert same_value([got, 0], tupled([got, 0]))
+    assert same_value([got, 0], tupled([expected, 0])) == same_value([got, 0], [expected, 0])
+    assert value(tupled(got), got)
+
+
+@given(st.booleans(), st.integers() | st.floats(), st.sampled_from([list, dict]))
+def test_a_bool_is_no_number(flag, number, around):
+    for got, expected in ((flag, number), (number, flag), (int(flag), flag), (flag, float(flag))):
+        inside = [[[got], [expected]], [{"a": got}, {"a": expected}]][around is dict]
+        assert not value(got, expected)
+        assert not value(*inside)
+
+
+@given(VALUES)
+def test_nothing_with_a_nan_is_the_same(one):
+    for nan in (float("nan"), [one, float("nan")], {"a": float("nan")}):
+        assert not value(nan, nan)
+        assert not value(one, nan)
+
+
+@given(st.dictionaries(st.text(max_size=2), SCALARS, max_size=4), st.text(max_size=2))
+def test_dicts_have_the_same_keys_in_any_order(fields, key):
+    assert value(dict(reversed(fields.items())), fields)
+    assert value(fields | {key: 1}, fields) == (key in fields and value(1, fields[key]))
+    assert not value({**fields, f"{key}...": 1}, fields)
+    assert not value(fields, {**fields, f"{key}...": 1})
+
+
+@given(st.integers(), SCALARS)
+def test_keys_are_as_json_writes_them(key, item):
+    assert value({key: item}, {str(key): item})
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_a_number_may_be_written_in_any_way(number):
+    sign, text = "-" * (number < 0), str(abs(number))
+    for form in ("{}.", "{}.000", "0{}", "{}e0", "{}0E-1", "{}00e-02"):
+        written = sign + form.format(text)
+        assert same_token(written, str(number))
+        assert same_token(str(number), written)
+    assert not same_token(f"{number}.000000001", str(number))
+    assert not same_token(f"{number}_", str(number))
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_fractions_are_the_same_as_tokens_and_as_values(got, expected):
+    assert same_token(repr(got), repr(expected)) == same_value(got, expected)
+    assert same_token(repr(expected), repr(expected))
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=4), BLANKS, BLANKS)
+def test_tokens_are_compared_one_by_one_in_their_order(pairs, blank, other):
+    got, expected = (list(tokens) for tokens in zip(*pairs, strict=True))
+    is_same = all(same_token(one, two) for one, two in pairs)
+    assert stdout(blank.join(got) + other, other.join(["", *expected])) == is_same
+    assert stdout("\n".join(got), "\n".join(expected)) == is_same
+    assert not stdout(blank.join([*got, "1"]), other.join(expected))
+    assert not stdout("\n".join([*got, "1"]), other.join([*expected, "1"]))
+
+
+@given(st.lists(st.sampled_from("ab\n"), max_size=12), BLANKS)
+def test_apps_passes_what_strict_passes_of_words(words, blank):
+    for got in (blank.join(words), f"\n{' '.join(words)}\n\n"):
+        assert stdout(got, " ".join(words))
+        assert stdout(got, " ".join(words), "apps")
+
+
+@given(st.lists(NUMBER_PAIRS, max_size=4))
+def test_apps_passes_what_strict_passes_of_numbers_each_on_a_line(pairs):
+    """Of words among numbers in another form it does not: like its original it wants the text."""
+    got, expected = ("\n".join(pair[k] for pair in pairs) for k in (0, 1))
+    if stdout(got, expected):
+        assert stdout(got, expected, "apps")
 
 
 @given(st.floats(1e-3, 1e6), st.floats(-2e-5, 2e-5))
