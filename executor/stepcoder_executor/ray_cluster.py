@@ -33,7 +33,9 @@ class RayCluster:
         except ModuleNotFoundError as error:
             hint = "pip install 'stepcoder-executor[ray]'"
             raise ExecutorDied(f"the ray backend lacks {error.name!r}: {hint}") from error
-        self._ray, self._state, self._on_node = ray, state, NodeAffinitySchedulingStrategy
+        self._ray: Any = ray
+        self._state: Any = state
+        self._on_node: Any = NodeAffinitySchedulingStrategy
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             self._connect(address)

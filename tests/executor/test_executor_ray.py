@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from stepcoder_executor import (
@@ -38,6 +39,10 @@ NOTICE_A_DEATH = {
 }
 MAX_PENDING = 40
 
+# Lambdas, as they travel by value: the nodes cannot import this file.
+broker_pid = lambda broker: broker._client._process.pid
+actor_pid = lambda broker: os.getpid()
+
 
 def echo(name, wait_s=0.0):
     source = f"import time\ntime.sleep({wait_s})\nprint(input())"
@@ -67,11 +72,15 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def client(cluster):
-    """A Ray executor with one slot on each node."""
+    """A Ray executor with one slot on each node; it leaves nothing behind."""
     config = ExecutorConfig(slots=1, max_pending=MAX_PENDING)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with RayExecutor(config, cluster.address) as shared:
+        assert signal.getsignal(signal.SIGTERM) == on_sigterm
         yield shared
+        brokers = [on_node(node, broker_pid) for node in shared._nodes.values()]
     assert not ray.is_initialized()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in brokers))
 
 
 def on_node(node, function):
@@ -148,7 +157,7 @@ def test_a_broker_killed_in_mid_batch_is_replaced(client):
     results = client.run([echo(k, 0.05) for k in range(20)])
     seen = [next(results)]
     for node in client._nodes.values():
-        os.kill(on_node(node, lambda broker: broker._client._process.pid), signal.SIGKILL)
+        os.kill(on_node(node, broker_pid), signal.SIGKILL)
     check(seen + list(results), 20, before, client)
     assert client.metrics()["broker_restarts"] == before["broker_restarts"] + 2
     assert client.metrics()["nodes_lost"] == before["nodes_lost"]
@@ -159,7 +168,7 @@ def test_a_request_whose_nodes_died_twice_is_given_up_and_the_nodes_come_back(cl
     for _ in range(2):
         until(lambda: client._holder)
         (node,) = client._holder.values()
-        os.kill(on_node(node, lambda broker: os.getpid()), signal.SIGKILL)
+        os.kill(on_node(node, actor_pid), signal.SIGKILL)
         until(lambda node=node: node not in client._nodes.values())
     with pytest.raises(ExecutorDied, match="the node ended twice"):
         future.result(timeout=60)
