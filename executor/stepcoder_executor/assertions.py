@@ -15,11 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+_MOST_DIGITS = 10_000
+
+
+def _round(number: Any, digits: int | None = None) -> Any:
+    """``round``, but for digits that a program has chosen to keep the judge at work."""
+    if digits is not None and abs(digits) > _MOST_DIGITS:
+        raise ValueError(f"round to {digits} digits")
+    return round(number, digits)
+
+
 _PURE: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (abs, bool, dict, float, frozenset, int, len, list, max, min, round, set)
+    for function in (abs, bool, dict, float, frozenset, int, len, list, max, min, set)
 } | {function.__name__: function for function in (sorted, str, sum, tuple, math.isclose)}
-_PURE["math.isclose"] = math.isclose
+_PURE |= {"math.isclose": math.isclose, "round": _round}
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,

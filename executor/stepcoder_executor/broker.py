@@ -90,7 +90,7 @@ class Broker:
                 rule=self._config["compare"],
                 run_all=self._config["run_all"],
             )
-        except (ProtocolError, SyntaxError, ValueError, RecursionError) as error:
+        except (ProtocolError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             detail = f"{type(error).__name__}: {error}"
             line = {"id": fields["id"], "verdict": "executor_error", "tests": [], "wall_s": 0.0}
             self._send(seq, line | {"detail": detail})
@@ -188,17 +188,11 @@ class Broker:
         self._add(Slot(self._rung))
 
     def _dispatch(self) -> None:
-        for slot in list(self._slots):
+        for slot in self._slots:
             if self._queue and slot.is_idle:
-                try:
-                    slot.begin(self._queue.popleft())
-                except OSError as error:
-                    self._replace(slot, str(error))
+                slot.begin(self._queue.popleft())
         if self._to_map and self._mapper is not None and self._mapper.is_idle:
-            try:
-                self._mapper.begin(self._to_map.popleft())
-            except OSError as error:
-                self._replace_mapper(self._mapper, str(error))
+            self._mapper.begin(self._to_map.popleft())
 
     def _add(self, slot: Slot) -> None:
         self._slots.append(slot)

@@ -56,7 +56,7 @@ class Prepared:
         self._expires = time.monotonic() + _START_S
         self._reader = FrameReader()
         self.socket, self._process = _spawn(module)
-        self.socket.sendall(frame(rung.encode()))
+        self._tell(frame(rung.encode()))
 
     @property
     def is_overdue(self) -> bool:
@@ -85,6 +85,11 @@ class Prepared:
                 case _:
                     contents.append(content)
         return contents
+
+    def _tell(self, message: bytes) -> None:
+        # What has ended already is noticed where its answer is awaited.
+        with contextlib.suppress(OSError):
+            self.socket.sendall(message)
 
     def wait_ready(self) -> None:
         """Block until the process is inside its sandbox.
@@ -134,11 +139,11 @@ class Slot(Prepared):
         self._seq = (self._seq + 1) & 0xFFFFFFFF
         budget_s = execution.request.limits.wall_s * execution.n_tests
         self._expires = time.monotonic() + budget_s + _SILENCE_S
-        self.socket.sendall(frame(execution.job(self._seq)))
+        self._tell(frame(execution.job(self._seq)))
 
     def stop(self) -> None:
         """Have the running child ended: its answer then tells how far it came."""
-        self.socket.sendall(frame(stop_content(self._seq)))
+        self._tell(frame(stop_content(self._seq)))
 
     def answers(self) -> list[tuple[bool, Answer]]:
         """Every answer that has come, and whether it is the last of its job.
@@ -180,7 +185,7 @@ class Mapper(Prepared):
         self.execution = execution
         self._expires = time.monotonic() + _MAP_S
         source = execution.request.source.encode("utf-8", "surrogatepass")
-        self.socket.sendall(frame(map_content(source, execution.executed)))
+        self._tell(frame(map_content(source, execution.executed)))
 
     def spans(self) -> tuple[Execution, tuple[Span, ...]] | None:
         """The execution it was at and its spans, once they have come. Raises as ``receive``."""

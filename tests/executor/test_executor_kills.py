@@ -26,14 +26,6 @@ from stepcoder_executor import (
 
 COMMAND = [sys.executable, "-m", "stepcoder_executor.cli", "run", "--slots", "2"]
 RUNGS = [rung if rung in HIDDEN else pytest.param(rung, marks=pytest.mark.slow) for rung in ALL]
-# A child is not told of its slot's end but by the namespace: elsewhere it goes on for ever.
-ORPHANS = [
-    "full",
-    *(
-        pytest.param(rung, marks=pytest.mark.xfail(strict=True, reason="a child is orphaned"))
-        for rung in ALL[1:]
-    ),
-]
 ENDLESS = Request(
     id="endless",
     source="while True: pass",
@@ -115,7 +107,7 @@ def test_slots_killed_again_and_again(rung, only_rung):
         assert not has_zombies(client._process.pid)
 
 
-@pytest.mark.parametrize("rung", ORPHANS)
+@pytest.mark.parametrize("rung", ALL)
 def test_a_slot_killed_takes_its_program_with_it(rung, only_rung):
     with only_rung(rung) as client:
         future = client.submit(ENDLESS)

@@ -13,7 +13,7 @@ from slot.syscalls import UnsupportedError, call, mount, prctl, unmount
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
 _MNT_DETACH = 2
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 _MOUNT_POINTS = ("/tmp", "/var/tmp", "/mnt", "/srv")
 _IO_BYTES, _SCRATCH_BYTES, _SCRATCH_INODES = 256 << 20, 32 << 20, 2048
@@ -40,7 +40,7 @@ def enter() -> None:
         os.closerange(3, 1024)
         _, status = os.waitpid(pid, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def build_root(readable: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ def become_nobody() -> None:
     if os.geteuid() == 0:
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _unshare() -> None:

@@ -75,7 +75,7 @@ def enter(rung: str) -> Sandbox:
             return Sandbox(
                 files=_memory_files(),
                 base_memory_bytes=base_memory_bytes,
-                seal_child=os.setsid,
+                seal_child=_ended_with_its_slot(os.setsid),
                 kill_strays=_kill_group,
                 clean=_nothing,
                 notes=["programs can read, write and reach whatever this user can"],
@@ -118,11 +118,24 @@ def _enter_filter(files: Files, base_memory_bytes: int, notes: list[str]) -> San
     return Sandbox(
         files=files,
         base_memory_bytes=base_memory_bytes,
-        seal_child=seccomp.child_seal(),
+        seal_child=_ended_with_its_slot(seccomp.child_seal()),
         kill_strays=_nothing_left,
         clean=_nothing,
         notes=notes,
     )
+
+
+def _ended_with_its_slot(seal: Callable[[], None]) -> Callable[[], None]:
+    """``seal`` for a child that no namespace ends when its slot, this process, is killed."""
+    slot = os.getpid()
+
+    def seal_and_tie() -> None:
+        prctl(namespaces.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != slot:
+            os._exit(1)
+        seal()
+
+    return seal_and_tie
 
 
 def _limit_slot() -> None:

@@ -19,8 +19,14 @@ class FrameError(ValueError):
 
 
 def frame(*pieces: bytes) -> bytes:
-    """One frame with the pieces, one after another, as its content."""
-    return b"".join((_LENGTH.pack(sum(map(len, pieces))), *pieces))
+    """One frame with the pieces, one after another, as its content.
+
+    Raises:
+        FrameError: they are longer than a frame may be.
+    """
+    size = sum(map(len, pieces))
+    _check_size(size)
+    return b"".join((_LENGTH.pack(size), *pieces))
 
 
 def json_frame(fields: dict[str, Any]) -> bytes:
