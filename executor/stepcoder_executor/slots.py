@@ -31,8 +31,8 @@ _BOOT = """
 import os, sys
 os.register_at_fork = lambda **hooks: None
 sys.path.append({path!r})
-from slot.{module} import main
-main({fd})
+from slot.boot import main
+main({module!r}, {fd})
 """
 _START_S = 20.0
 _SILENCE_S = 5.0

@@ -24,7 +24,7 @@ def mapper_of(pid):
         for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
     ]
     for child in found:
-        if b"slot.mapper" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"main('mapper'" in Path(f"/proc/{child}/cmdline").read_bytes():
             return child
     return next(filter(None, map(mapper_of, found)), None)
 

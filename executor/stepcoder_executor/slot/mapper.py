@@ -8,17 +8,14 @@ work costs a third of what it costs in each child.
 import ast
 import functools
 import gc
-import json
-import os
 import resource
 import sys
 from array import array
 from itertools import compress
-from typing import NoReturn
 
 from slot.child import compile_source, without_mark
-from slot.messages import MAPPED, READY, REFUSED, map_from_content
-from slot.sandbox import enter, enter_early
+from slot.messages import MAPPED, map_from_content
+from slot.sandbox import enter
 from slot.spans import SpanMap, map_lines, map_spans
 from slot.warmup import SAMPLE
 from slot.wire import frame, read_frame, write_all
@@ -31,30 +28,34 @@ _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 _ROUNDS = 12
 
 
-def main(control: int) -> NoReturn:
-    """Serve the ``control`` descriptor until its other end closes."""
-    rung = read_frame(control).decode()
-    try:
-        enter_early(rung)
+def prepare(control: int, rung: str) -> "Mapper":
+    """A mapper on ``rung``, ready to serve. Raises what hinders it."""
+    return Mapper(control, rung)
+
+
+class Mapper:
+    """Answers requests for spans, one after another."""
+
+    def __init__(self, control: int, rung: str) -> None:
+        self._control = control
         for _ in range(_ROUNDS):
-            spans_of(SAMPLE, b"\1" * 10_000)
-        sandbox = enter(rung)
+            spans_of(SAMPLE, b"\1" * len(SAMPLE))
+        self.notes = enter(rung).notes
         gc.freeze()
         # Syntax trees are many objects without a cycle among them.
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
-    except Exception as error:
-        write_all(control, frame(REFUSED, f"{type(error).__name__}: {error}".encode()))
-        os._exit(1)
-    write_all(control, frame(READY, json.dumps(sandbox.notes).encode()))
-    while True:
-        try:
-            content = read_frame(control)
-        except EOFError:
-            os._exit(0)
-        source, executed = map_from_content(content)
-        spans = spans_of(source.decode("utf-8", "surrogatepass"), executed)
-        write_all(control, frame(MAPPED, spans.tobytes()))
+
+    def serve(self) -> None:
+        """Answer every request until the broker has gone."""
+        while True:
+            try:
+                content = read_frame(self._control)
+            except EOFError:
+                return
+            source, executed = map_from_content(content)
+            spans = spans_of(source.decode("utf-8", "surrogatepass"), executed)
+            write_all(self._control, frame(MAPPED, spans.tobytes()))
 
 
 def spans_of(source: str, executed: bytes) -> "array[int]":

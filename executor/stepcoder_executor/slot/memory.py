@@ -34,13 +34,13 @@ def settle() -> None:
 
 def _make_immortal() -> None:
     """Give objects the reference count of None, which the interpreter never changes."""
-    count = ctypes.c_uint32.from_address(id(None)).value
-    found = gc.get_objects()
-    found += gc.get_referents(*found)
+    tracked = gc.get_objects()
     # The collector does not look into code.
-    codes = [one for one in found if isinstance(one, types.CodeType)]
-    addresses = set(map(id, chain(found, *(code.co_consts for code in codes))))
+    codes = [one.__code__ for one in tracked if type(one) is types.FunctionType]
+    constants = chain.from_iterable(code.co_consts for code in codes)
+    addresses = {*map(id, tracked), *map(id, gc.get_referents(*tracked)), *map(id, constants)}
     at = ctypes.c_uint32.from_address
+    count = at(id(None)).value
     for address in addresses:
         at(address).value = count
 
@@ -77,8 +77,9 @@ def _fill_heap() -> None:
         free.argtypes = [ctypes.c_void_p]
         end = malloc(_LARGE_BYTES)
         free(end)
-        n_filled = 0
-        for size in range(_LARGE_BYTES, _LEAST_BYTES, -_STEP_BYTES):
+        n_filled, size = 0, _LARGE_BYTES
+        while size > _LEAST_BYTES:
             while n_filled < _MAX_CHUNKS_FILLED and (chunk := malloc(size)) < end:
                 n_filled += 1
             free(chunk)
+            size -= max(size // 32, _STEP_BYTES)

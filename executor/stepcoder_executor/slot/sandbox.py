@@ -48,12 +48,6 @@ class Sandbox:
     notes: list[str] = field(default_factory=list)
 
 
-def enter_early(rung: str) -> None:
-    """What must come before anything large is imported. Raises UnsupportedError."""
-    if rung == "full":
-        namespaces.enter()
-
-
 def enter(rung: str) -> Sandbox:
     """Enter a rung for good, after everything has been imported.
 

@@ -16,7 +16,7 @@ from slot.messages import STDIO, Job
 from slot.program import Program, open_standard_streams
 from slot.tracing import PAGE_BYTES, Tracer
 
-_ROUNDS = 12
+_ROUNDS = 4
 SAMPLE = '''\
 import sys
 from collections import defaultdict, deque

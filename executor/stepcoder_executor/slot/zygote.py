@@ -4,7 +4,6 @@ It never runs a line of a program and never sees an expected output. The child's
 here, on this process's monotonic clock, and the only signal used is SIGKILL.
 """
 
-import json
 import mmap
 import os
 import select
@@ -21,15 +20,13 @@ from slot.messages import (
     JOB,
     NO_LIMIT_S,
     PARTIAL,
-    READY,
-    REFUSED,
     STOP,
     Answer,
     Job,
     job_from_content,
     stop_seq,
 )
-from slot.sandbox import Sandbox, enter, enter_early
+from slot.sandbox import Sandbox, enter
 from slot.tracing import PAGE_BYTES, clear_hits, read_hits
 from slot.warmup import warm_up
 from slot.wire import frame, read_frame, write_all
@@ -61,16 +58,9 @@ def cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
-def main(control: int) -> NoReturn:
-    """Serve jobs on the ``control`` descriptor until its other end closes."""
-    rung = read_frame(control).decode()
-    try:
-        zygote = Zygote(control, rung)
-    except Exception as error:
-        write_all(control, frame(REFUSED, f"{type(error).__name__}: {error}".encode()))
-        os._exit(1)
-    write_all(control, frame(READY, json.dumps(zygote.sandbox.notes).encode()))
-    zygote.serve()
+def prepare(control: int, rung: str) -> "Zygote":
+    """A zygote on ``rung``, ready to serve. Raises what hinders it."""
+    return Zygote(control, rung)
 
 
 def believed(
@@ -99,7 +89,6 @@ class Zygote:
 
     def __init__(self, control: int, rung: str) -> None:
         self._control = control
-        enter_early(rung)
         prelude.import_modules()
         self._page = mmap.mmap(-1, PAGE_BYTES)
         self._builtins = prelude.private_builtins()
@@ -114,13 +103,18 @@ class Zygote:
         _forget_own_modules()
         memory.settle()
 
-    def serve(self) -> NoReturn:
-        """Answer every job frame; leave when the broker has gone."""
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known about the rung as it is here."""
+        return self.sandbox.notes
+
+    def serve(self) -> None:
+        """Answer every job frame until the broker has gone."""
         while True:
             try:
                 content = read_frame(self._control)
             except EOFError:
-                os._exit(0)
+                return
             if content[:1] == JOB:
                 self._answer(*job_from_content(content))
 
