@@ -20,7 +20,7 @@ from stepcoder_executor import (
     Request,
     Result,
 )
-from stepcoder_executor.bench import workload
+from stepcoder_executor.bench.workload import workload
 from stepcoder_executor.ray_executor import RayExecutor
 from stepcoder_executor.ray_node import RayNode
 
