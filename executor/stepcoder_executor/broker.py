@@ -112,7 +112,11 @@ class Broker:
         try:
             for is_done, answer in slot.answers():
                 if is_done:
-                    self._advance(slot, answer)
+                    execution = slot.finish()
+                    # The slot has its next program while this one is judged.
+                    self._dispatch()
+                    if execution is not None and execution in self._seqs:
+                        self._advance(execution, answer)
                 elif slot.execution and slot.execution.is_decided(answer):
                     slot.stop()
             if slot.is_ready:
@@ -120,12 +124,9 @@ class Broker:
         except (EOFError, OSError, FrameError, SlotRefusedError) as error:
             self._replace(slot, str(error))
 
-    def _advance(self, slot: Slot, answer: Answer) -> None:
-        execution = slot.finish()
-        if execution is None or execution not in self._seqs:
-            return
+    def _advance(self, execution: Execution, answer: Answer) -> None:
         if not execution.absorb(answer):
-            slot.begin(execution)
+            self._queue.appendleft(execution)
         elif not execution.request.coverage:
             self._finish(execution, execution.result(None))
         elif not execution.executed:
