@@ -11,14 +11,14 @@ statement that follows, what ends a line with the statement on that line.
 import ast
 import types
 from array import array
-from collections.abc import Iterable
+from typing import Any
 
 from slot.source_text import SourceText
 from slot.syntax import Position, children, defaults, extent, is_passive, parts, place
 
 Marks = tuple[int, ...]
 _NEVER = 0
-_LEAVES = (ast.Name, ast.Constant)
+_LEAVES = frozenset({ast.Name, ast.Constant})
 _LEAVING = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
@@ -117,7 +117,7 @@ class Painter:
                 self._expressions([node.target, node.iter], owner, (owner,))
                 self._blocks([node.body, node.orelse], owner, has_code=True)
             case ast.With() | ast.AsyncWith():
-                parts = [part for item in node.items for part in ast.iter_child_nodes(item)]
+                parts = [part for item in node.items for part in children(item)]
                 self._expressions(parts, owner, (owner,))
                 self._blocks([node.body], owner, has_code=True)
             case ast.Try() | ast.TryStar():
@@ -174,26 +174,27 @@ class Painter:
         has_code = self._expressions(parts, index, (index,))
         self._blocks([case.body], index, has_code=has_code)
 
-    def _expressions(self, nodes: Iterable[ast.AST], owner: int, up: Marks) -> bool:
+    def _expressions(self, nodes: list[Any], owner: int, up: Marks) -> bool:
         """Paint child nodes in source order; whether any has an instruction."""
-        placed = [node for node in nodes if "lineno" in node._attributes]
-        if len(placed) > 1:
-            placed.sort(key=place)
+        if len(nodes) > 1:
+            nodes.sort(key=place)
         found = False
-        for node in placed:
+        for node in nodes:
             found |= self._expression(node, owner, up)
         return found
 
-    def _expression(self, node: ast.AST, parent: int, up: Marks) -> bool:
+    def _expression(self, node: Any, parent: int, up: Marks) -> bool:
         """Paint one expression. ``up``: the owners that whatever runs inside marks too."""
-        owner = self._new_owner()
+        owner = self.n_owners
+        self.n_owners += 1
         has_own = self._own(node, owner, up)
-        if isinstance(node, _LEAVES):
-            if has_own:
-                self._cuts += (self._text.start(node), owner), (self._text.end(node), parent)
-            return has_own
+        is_leaf = type(node) in _LEAVES
+        if is_leaf and not has_own:
+            return False
         self._cuts.append((self._text.start(node), owner))
-        found = self._expressions(parts(node), owner, up if has_own else (owner, *up))
+        found = not is_leaf and self._expressions(
+            parts(node), owner, up if has_own else (owner, *up)
+        )
         self._cuts.append((self._text.end(node), parent))
         if not has_own and not found and not isinstance(node, ast.Call):
             # Folded into a constant of the parent. A call is never folded: it cannot be reached.

@@ -17,10 +17,14 @@ class SourceText:
 
     def start(self, node: Any) -> int:
         """Where a node begins."""
+        if self._is_ascii:
+            return self.line_starts[node.lineno - 1] + node.col_offset
         return self._offset(node.lineno, node.col_offset)
 
     def end(self, node: Any) -> int:
         """Where a node ends."""
+        if self._is_ascii:
+            return self.line_starts[node.end_lineno - 1] + node.end_col_offset
         return self._offset(node.end_lineno, node.end_col_offset)
 
     def next_line(self, end: int) -> int:
@@ -45,8 +49,6 @@ class SourceText:
 
     def _offset(self, line: int, column: int) -> int:
         start = self.line_starts[line - 1]
-        if self._is_ascii:
-            return start + column
         # A column counts bytes of UTF-8, and no character takes more bytes than four.
         text = self.source[start : start + column].encode("utf-8", "surrogatepass")
         return start + len(text[:column].decode("utf-8", "replace"))

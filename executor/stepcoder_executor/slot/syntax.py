@@ -15,6 +15,11 @@ extent = attrgetter("lineno", "end_lineno", "col_offset", "end_col_offset")
 place = attrgetter("lineno", "col_offset")
 # What holds no node with a place.
 _WITHOUT_PLACE = frozenset({"ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment"})
+_PLACED = frozenset(
+    kind
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and "lineno" in getattr(kind, "_attributes", ())
+)
 _WITH_PARTS = frozenset({ast.Lambda, ast.DictComp, ast.ListComp, ast.SetComp, ast.GeneratorExp})
 _with_places: dict[type[ast.AST], tuple[str, ...]] = {}
 
@@ -31,24 +36,24 @@ def defaults(arguments: ast.arguments) -> list[ast.expr]:
     return [*arguments.defaults, *(one for one in arguments.kw_defaults if one is not None)]
 
 
-def children(node: ast.AST) -> list[ast.AST]:
-    """The nodes directly inside another, those without a place left out where that is easy."""
+def children(node: ast.AST) -> list[Any]:
+    """The nodes with a place of their own directly inside another."""
     kind = type(node)
     names = _with_places.get(kind)
     if names is None:
         names = tuple(name for name in kind._fields if name not in _WITHOUT_PLACE)
         _with_places[kind] = names
-    found: list[ast.AST] = []
+    found: list[Any] = []
     for name in names:
         value = getattr(node, name, None)
-        if isinstance(value, list):
-            found += [one for one in value if isinstance(one, ast.AST)]
-        elif isinstance(value, ast.AST):
+        if type(value) is list:
+            found += [one for one in value if type(one) in _PLACED]
+        elif type(value) in _PLACED:
             found.append(value)
     return found
 
 
-def parts(node: ast.AST) -> list[ast.AST]:
+def parts(node: ast.AST) -> list[Any]:
     """The nodes inside an expression. Annotations and parameters go with what declares them."""
     if type(node) not in _WITH_PARTS:
         return children(node)
