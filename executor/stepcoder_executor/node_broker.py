@@ -60,8 +60,8 @@ class NodeBroker:
             if request is not None:
                 future = self._futures[seq] = self._client.submit_json(request)
                 future.add_done_callback(partial(self._finish, seq))
-            elif seq in self._futures:
-                self._futures[seq].cancel()
+            elif (started := self._futures.get(seq)) is not None:
+                started.cancel()
 
     def receive(self, timeout_s: float) -> bytes:
         """Whatever has finished; waits ``timeout_s`` for something to.
@@ -82,7 +82,7 @@ class NodeBroker:
         return json.dumps({"answers": answers, "restarts": self._client.restarts()}).encode()
 
     def _finish(self, seq: int, future: Future[Result]) -> None:
-        del self._futures[seq]
+        self._futures.pop(seq, None)
         if future.cancelled():
             return
         error = future.exception()
