@@ -8,13 +8,14 @@ of references to objects that live for ever, and new objects in the gaps between
 import contextlib
 import ctypes
 import gc
+import sysconfig
 import types
 from itertools import chain
 
 # The allocator of small objects: blocks of a size stand together in pools, each after a header.
 _POOL_BYTES, _POOL_HEADER_BYTES = 16384, 48
 _STEP_BYTES, _LARGEST_BYTES = 16, 512
-_MAX_POOLS_FILLED = 64
+_MAX_POOLS_FILLED = 8
 _LARGE_BYTES, _LEAST_BYTES = 110_000, 24
 _MAX_CHUNKS_FILLED = 8192
 _BYTES_HEAD = bytes(0).__sizeof__()
@@ -34,6 +35,9 @@ def settle() -> None:
 
 def _make_immortal() -> None:
     """Give objects the reference count of None, which the interpreter never changes."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        # There the count is kept in another way.
+        return
     tracked = gc.get_objects()
     # The collector does not look into code.
     codes = [one.__code__ for one in tracked if type(one) is types.FunctionType]
