@@ -151,13 +151,14 @@ class Broker:
                 self._finish(execution, execution.result(spans))
 
     def _replace_mapper(self, mapper: Mapper, reason: str) -> None:
-        """End a mapper that cannot be trusted any more; what it was at is tried once more."""
+        """End a mapper that cannot be trusted any more; what ended it is tried once more."""
         self._note_restart(mapper, reason)
         execution = mapper.execution
         if execution is not None and execution in self._seqs:
             self._attempts[execution] = self._attempts.get(execution, 0) + 1
-            if self._attempts[execution] > 1:
-                self._finish(execution, execution.failure(f"its coverage: {reason}"))
+            if self._attempts[execution] > 1 or mapper.is_overdue:
+                # Its tests have been judged, and that stands.
+                self._finish(execution, execution.result((), f"no coverage: {reason}"))
             else:
                 self._to_map.appendleft(execution)
         self._add_mapper()

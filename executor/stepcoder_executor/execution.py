@@ -111,8 +111,8 @@ class Execution:
             detail=detail,
         )
 
-    def result(self, covered: tuple[Span, ...] | None) -> Result:
-        """The result, once every test is settled."""
+    def result(self, covered: tuple[Span, ...] | None, detail: str = "") -> Result:
+        """The result, once every test is settled; ``detail`` is about the program as a whole."""
         verdicts = [test.verdict for test in self._done if test.verdict is not Verdict.PASSED]
         return Result(
             id=self.request.id,
@@ -120,6 +120,7 @@ class Execution:
             tests=tuple(self._done),
             covered=covered,
             wall_s=self._wall_s,
+            detail=detail,
         )
 
     def _judge(self, k: int, record: Record, stdout: bytes) -> TestResult:

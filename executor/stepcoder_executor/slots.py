@@ -36,7 +36,7 @@ main({module!r}, {fd})
 """
 _START_S = 20.0
 _SILENCE_S = 5.0
-_MAP_S = 20.0
+_MAP_S = 5.0
 _LEAVE_S = 0.5
 _READ_BYTES = 1 << 18
 _NEVER = float("inf")

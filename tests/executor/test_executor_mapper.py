@@ -56,11 +56,31 @@ def test_a_deeply_nested_expression_is_mapped(client):
     assert (result.verdict, result.covered) == (Verdict.PASSED, ((0, len(deep)),))
 
 
-def test_a_long_program_is_mapped_in_full(client):
-    source = "def f(x):\n    return 2\n" + "".join(f"v{k} = {k}\n" for k in range(40_000))
+LINES = {
+    "assignments": ("v{k} = {k}\n", 40_000),
+    # The compiler gives these instructions at places that are no node's own.
+    "generic classes": ("class C{k}[T]: pass\n", 2000),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_long_program_is_mapped_in_full(client, name):
+    line, n = LINES[name]
+    source = "def f(x):\n    return 2\n" + "".join(line.format(k=k) for k in range(n))
     limits = Limits(wall_s=20)
     result = client.submit(request("long", source, limits=limits)).result()
-    assert (result.verdict, result.covered) == (Verdict.PASSED, ((0, len(source)),))
+    assert (result.verdict, result.detail) == (Verdict.PASSED, "")
+    assert result.covered[-1][1] == len(source)
+
+
+def test_a_program_that_no_mapper_can_read_in_time_keeps_its_verdict(only_rung):
+    with only_rung("none") as client:
+        client.submit(request("first")).result()
+        os.kill(mapper_of(client._process.pid), signal.SIGSTOP)
+        stuck = client.submit(request("stuck", f"{SOURCE}# stuck\n")).result()
+        assert (stuck.verdict, stuck.covered) == (Verdict.PASSED, ())
+        assert stuck.detail == "no coverage: it was silent for too long"
+        assert client.submit(request("next")).result().covered == EXECUTED
 
 
 def test_what_several_processes_of_a_program_executed_is_put_together(client):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from opcode import opmap
 from typing import NamedTuple
 
-from slot.painter import Marks, Painter
+from slot.nesting import Marks
+from slot.painter import Painter
 from slot.source_text import SourceText
 from slot.syntax import Position, extent
 from slot.tracing import all_codes
