@@ -24,6 +24,8 @@ from stepcoder_executor.slots import Mapper, Prepared, Slot, SlotRefusedError
 _TICK_S = 1.0
 _READ_BYTES = 1 << 18
 _MAX_FAILED_STARTS = 3
+# With more than this for each slot in the queue, a slot is given its next program ahead of time.
+_DEEP_QUEUE = 2
 
 
 class Broker:
@@ -105,24 +107,29 @@ class Broker:
             with contextlib.suppress(ValueError):
                 self._queue.remove(execution)
         for slot in self._slots:
-            if slot.execution is not None and slot.execution not in self._seqs:
-                slot.stop()
+            for execution in slot.executions:
+                if execution not in self._seqs:
+                    slot.stop(execution)
 
     def _hear(self, slot: Slot) -> None:
         try:
-            for is_done, answer in slot.answers():
-                if is_done:
-                    execution = slot.finish()
-                    # The slot has its next program while this one is judged.
-                    self._dispatch()
-                    if execution is not None and execution in self._seqs:
-                        self._advance(execution, answer)
-                elif slot.execution and slot.execution.is_decided(answer):
-                    slot.stop()
-            if slot.is_ready:
-                self._failed_starts = 0
+            events = slot.events()
         except (EOFError, OSError, FrameError, SlotRefusedError) as error:
             self._replace(slot, str(error))
+            return
+        if slot.is_ready:
+            self._failed_starts = 0
+        for execution, answer, is_last in events:
+            if execution not in self._seqs:
+                continue
+            if answer is None:
+                self._queue.appendleft(execution)
+            elif is_last:
+                # The slot has its next program while this one is judged.
+                self._dispatch()
+                self._advance(execution, answer)
+            elif execution.is_decided(answer):
+                slot.stop(execution)
 
     def _advance(self, execution: Execution, answer: Answer) -> None:
         if not execution.absorb(answer):
@@ -180,19 +187,28 @@ class Broker:
         """End a slot that cannot be trusted any more; what it was at is tried once more."""
         self._note_restart(slot, reason)
         self._slots.remove(slot)
-        execution = slot.finish()
-        if execution is not None and execution in self._seqs:
-            self._attempts[execution] = self._attempts.get(execution, 0) + 1
-            if self._attempts[execution] > 1:
-                self._finish(execution, execution.failure(f"the slot failed twice: {reason}"))
+        given = slot.executions
+        self._queue.extendleft(one for one in reversed(given[1:]) if one in self._seqs)
+        for running in given[:1]:
+            if running not in self._seqs:
+                continue
+            self._attempts[running] = self._attempts.get(running, 0) + 1
+            if self._attempts[running] > 1:
+                self._finish(running, running.failure(f"the slot failed twice: {reason}"))
             else:
-                self._queue.appendleft(execution)
+                self._queue.appendleft(running)
         self._add(Slot(self._rung))
 
     def _dispatch(self) -> None:
         for slot in self._slots:
             if self._queue and slot.is_idle:
                 slot.begin(self._queue.popleft())
+        for slot in self._slots:
+            if len(self._queue) > _DEEP_QUEUE * len(self._slots):
+                if slot.is_ready and not slot.n_waiting:
+                    slot.begin(self._queue.popleft())
+            elif slot.n_waiting and not self._queue and any(one.is_idle for one in self._slots):
+                slot.recall()
         if self._to_map and self._mapper is not None and self._mapper.is_idle:
             self._mapper.begin(self._to_map.popleft())
 

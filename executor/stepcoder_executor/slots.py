@@ -10,6 +10,7 @@ import sys
 import time
 from array import array
 from pathlib import Path
+from typing import NamedTuple
 
 from stepcoder_executor.covered import Span
 from stepcoder_executor.execution import Execution
@@ -18,10 +19,14 @@ from stepcoder_executor.slot.messages import (
     MAPPED,
     PARTIAL,
     READY,
+    RECALL,
     REFUSED,
+    RETURNED,
+    STOP,
     Answer,
+    about,
     map_content,
-    stop_content,
+    seq_of,
 )
 from stepcoder_executor.slot.wire import FrameError, FrameReader, frame
 
@@ -120,52 +125,88 @@ class Prepared:
             self._process.wait()
 
 
+class Event(NamedTuple):
+    """What a slot says of an execution: an answer, the last or not; None: it is given back."""
+
+    execution: Execution
+    answer: Answer | None
+    is_last: bool
+
+
 class Slot(Prepared):
-    """One zygote process and the request it is working on."""
+    """One zygote process, the request it is working on, and perhaps the next."""
 
     def __init__(self, rung: str) -> None:
         super().__init__("zygote", rung)
-        self.execution: Execution | None = None
-        self._seq = 0
+        self._jobs: dict[int, Execution] = {}
+        self._recalled: set[int] = set()
+        self._next_seq = 0
+
+    @property
+    def executions(self) -> list[Execution]:
+        """What it was given and has not answered, in order: the first runs, others wait."""
+        return list(self._jobs.values())
+
+    @property
+    def n_waiting(self) -> int:
+        """How many requests wait for the one that runs."""
+        return max(len(self._jobs) - 1, 0)
 
     @property
     def is_idle(self) -> bool:
-        """Whether the slot can take a request."""
-        return self.is_ready and self.execution is None
+        """Whether nothing runs."""
+        return self.is_ready and not self._jobs
 
     def begin(self, execution: Execution) -> None:
         """Send the execution's next job."""
-        self.execution = execution
-        self._seq = (self._seq + 1) & 0xFFFFFFFF
-        budget_s = execution.request.limits.wall_s * execution.n_tests
-        self._expires = time.monotonic() + budget_s + _SILENCE_S
-        self._tell(frame(execution.job(self._seq)))
+        seq = self._next_seq
+        self._next_seq = (seq + 1) & 0xFFFFFFFF
+        self._jobs[seq] = execution
+        if len(self._jobs) == 1:
+            self._await()
+        self._tell(frame(execution.job(seq)))
 
-    def stop(self) -> None:
-        """Have the running child ended: its answer then tells how far it came."""
-        self._tell(frame(stop_content(self._seq)))
+    def stop(self, execution: Execution) -> None:
+        """Have an execution ended, or given back if it has not begun."""
+        for seq, one in self._jobs.items():
+            if one is execution:
+                self._tell(frame(about(STOP, seq)))
 
-    def answers(self) -> list[tuple[bool, Answer]]:
-        """Every answer that has come, and whether it is the last of its job.
+    def recall(self) -> None:
+        """Have given back what waits."""
+        for seq in [*self._jobs][1:]:
+            if seq not in self._recalled:
+                self._recalled.add(seq)
+                self._tell(frame(about(RECALL, seq)))
 
-        Raises as :meth:`receive` does.
-        """
-        found = []
-        for content in self.receive():
-            try:
-                kind, answer = content[:1], Answer.from_content(content)
-            except ValueError as error:
-                raise FrameError(str(error)) from error
-            if kind not in (DONE, PARTIAL) or answer.seq != self._seq:
-                raise FrameError(f"a slot sent {kind!r} about job {answer.seq}")
-            found.append((kind == DONE, answer))
-        return found
+    def events(self) -> list[Event]:
+        """What has happened. Raises as :meth:`receive` does."""
+        try:
+            return [self._event(content) for content in self.receive()]
+        except ValueError as error:
+            raise FrameError(str(error)) from error
 
-    def finish(self) -> Execution | None:
-        """The execution the slot was at; from now on it is idle."""
-        execution, self.execution = self.execution, None
+    def _event(self, content: bytes) -> Event:
+        kind, seq = content[:1], seq_of(content)
+        is_first = next(iter(self._jobs), None) == seq
+        if kind == PARTIAL and is_first:
+            return Event(self._jobs[seq], Answer.from_content(content), is_last=False)
+        if not (kind == DONE and is_first) and not (kind == RETURNED and seq in self._jobs):
+            raise ValueError(f"a slot sent {kind!r} about job {seq}")
+        execution = self._jobs.pop(seq)
+        self._recalled.discard(seq)
+        if kind == RETURNED:
+            return Event(execution, None, is_last=True)
+        self._await()
+        return Event(execution, Answer.from_content(content), is_last=True)
+
+    def _await(self) -> None:
+        """From now on the first job may take its time."""
         self._expires = _NEVER
-        return execution
+        for execution in self._jobs.values():
+            budget_s = execution.request.limits.wall_s * execution.n_tests
+            self._expires = time.monotonic() + budget_s + _SILENCE_S
+            break
 
 
 class Mapper(Prepared):

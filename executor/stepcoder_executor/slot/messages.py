@@ -6,15 +6,15 @@ Fixed fields and not JSON: a slot's own work between two programs is part of wha
 import struct
 from typing import NamedTuple, Self
 
-# To a slot.
-JOB, STOP, MAP = b"J", b"S", b"M"
+# To a slot. A job may be sent while another runs; until it begins it can be had back.
+JOB, STOP, RECALL, MAP = b"J", b"S", b"B", b"M"
 # From a slot.
-READY, REFUSED, DONE, PARTIAL, MAPPED = b"R", b"X", b"D", b"P", b"C"
+READY, REFUSED, DONE, PARTIAL, RETURNED, MAPPED = b"R", b"X", b"D", b"P", b"T", b"C"
 STDIO, CALL, ASSERTIONS = range(3)
 NO_LIMIT_S = float("inf")
 
 _JOB = struct.Struct("<IBIIddQQQ??")
-_STOP = struct.Struct("<I")
+_ABOUT = struct.Struct("<I")
 _ANSWER = struct.Struct("<IQii???ddIII")
 _MAP = struct.Struct("<I")
 
@@ -85,14 +85,17 @@ def job_from_content(content: bytes) -> tuple[Job, bytes]:
     return Job._make(_JOB.unpack_from(content, 1)), content[1 + _JOB.size :]
 
 
-def stop_content(seq: int) -> bytes:
-    """Ask a slot to end what it runs as job ``seq``."""
-    return STOP + _STOP.pack(seq)
+def about(kind: bytes, seq: int) -> bytes:
+    """A ``STOP`` (end job ``seq``, or return it), ``RECALL`` (return it) or ``RETURNED``."""
+    return kind + _ABOUT.pack(seq)
 
 
-def stop_seq(content: bytes) -> int:
-    """The job that a ``STOP`` is about."""
-    (seq,) = _STOP.unpack_from(content, 1)
+def seq_of(content: bytes) -> int:
+    """The job that a message is about. Raises ValueError when it is about none."""
+    try:
+        (seq,) = _ABOUT.unpack_from(content, 1)
+    except struct.error as error:
+        raise ValueError(f"about no job: {error}") from error
     return int(seq)
 
 

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
@@ -20,11 +21,14 @@ from slot.messages import (
     JOB,
     NO_LIMIT_S,
     PARTIAL,
+    RECALL,
+    RETURNED,
     STOP,
     Answer,
     Job,
+    about,
     job_from_content,
-    stop_seq,
+    seq_of,
 )
 from slot.sandbox import Sandbox, enter
 from slot.tracing import PAGE_BYTES, clear_hits, read_hits
@@ -97,6 +101,7 @@ class Zygote:
         self._files: Files = self.sandbox.files
         self._base_memory_bytes = self.sandbox.base_memory_bytes
         self._seal: Callable[[], None] = self.sandbox.seal_child
+        self._waiting: deque[bytes] = deque()
         self._n_cpus = len(os.sched_getaffinity(0))
         self._poller = select.poll()
         self._poller.register(control, select.POLLIN)
@@ -112,7 +117,7 @@ class Zygote:
         """Answer every job frame until the broker has gone."""
         while True:
             try:
-                content = read_frame(self._control)
+                content = self._waiting.popleft() if self._waiting else read_frame(self._control)
             except EOFError:
                 return
             if content[:1] == JOB:
@@ -170,7 +175,7 @@ class Zygote:
             ready = self._poller.poll(max(min(left_s, look_at - now), 0) * 1000 + 0.5)
             if any(fd == pidfd for fd, _ in ready):
                 break
-            if ready and self._told_to_stop(pid, job):
+            if ready and self._told_to_stop(pid, job.seq):
                 stopped = True
                 break
             if time.monotonic() >= look_at:
@@ -197,14 +202,29 @@ class Zygote:
             cpu_s=usage.ru_utime + usage.ru_stime,
         )
 
-    def _told_to_stop(self, pid: int, job: Job) -> bool:
+    def _told_to_stop(self, pid: int, running: int) -> bool:
+        """Take a message while a child runs; whether it says to end that."""
         try:
             content = read_frame(self._control)
         except EOFError:
             os.kill(pid, signal.SIGKILL)
             self._kill_all(pid)
             os._exit(0)
-        return content[:1] == STOP and stop_seq(content) == job.seq
+        if content[:1] == JOB:
+            self._waiting.append(content)
+        elif content[:1] == STOP and seq_of(content) == running:
+            return True
+        elif content[:1] in (STOP, RECALL):
+            self._give_back(seq_of(content))
+        return False
+
+    def _give_back(self, seq: int) -> None:
+        """Return a job that has not begun."""
+        for content in self._waiting:
+            if seq_of(content) == seq:
+                self._waiting.remove(content)
+                write_all(self._control, frame(about(RETURNED, seq)))
+                return
 
     def _kill_all(self, pid: int) -> None:
         """End whatever a program may have left: nothing but this process outlives a program."""
