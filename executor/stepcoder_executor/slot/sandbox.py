@@ -208,20 +208,21 @@ def _empty_scratch() -> None:
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
                 continue
+            # A program makes folders of any mode: one may be filled and yet not be read.
+            os.chmod(entry.path, 0o700)
             for inner in _entries(entry.path):
                 if inner.is_dir(follow_symlinks=False):
                     # Brought up one level instead of walked down to: no path can get too long.
-                    os.rename(inner.path, f"{namespaces.SCRATCH}/.emptying-{moved}")
-                    moved += 1
+                    while os.path.lexists(free := f"{namespaces.SCRATCH}/.emptying-{moved}"):
+                        moved += 1
+                    # A folder that may not be written to may not be moved either.
+                    os.chmod(inner.path, 0o700)
+                    os.rename(inner.path, free)
                 else:
                     os.unlink(inner.path)
             os.rmdir(entry.path)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing for one that may not be read, as then it cannot be filled."""
-    try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except PermissionError:
-        return []
+    with os.scandir(folder) as found:
+        return list(found)

@@ -142,6 +142,8 @@ _ALLOWED = [
     "prctl",
 ]
 _ALLOWED_IN_SCRATCH = [
+    "chmod",
+    "fchmodat",
     "mkdir",
     "mkdirat",
     "unlink",
@@ -151,7 +153,7 @@ _ALLOWED_IN_SCRATCH = [
     "renameat",
     "renameat2",
 ]
-_FORBIDDEN_TO_CHILD = ("fork", "pidfd_open", "seccomp", "prctl", "tkill")
+_FORBIDDEN_TO_CHILD = ("fork", "pidfd_open", "seccomp", "prctl", "tkill", "chmod", "fchmodat")
 
 
 def lock_slot(*, has_scratch: bool) -> None:
