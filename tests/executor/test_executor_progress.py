@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import stepcoder_executor
+from stepcoder_executor.records import read_records
 
 KNOWN, NOW = (1, 10.0, 0.5), (20.0, 2.0)
 CASES = {
@@ -32,3 +33,12 @@ def believed():
 def test_it_counts_only_forwards_and_within_what_is_possible(believed, name):
     said, taken = CASES[name]
     assert believed(said, KNOWN, NOW, 4) == taken
+
+
+def test_records_are_whole_and_no_more_than_the_tests():
+    one = b'[%d, "ran", "", 0, 0, 0.5, false]\n%d\n'
+    blob = b"".join(one % (k, k * k) for k in range(4))
+    assert [record.value for record in read_records(blob, 1.0, 3).values()] == ["0", "1", "4"]
+    # The last one is still being written.
+    assert list(read_records(blob[:-1], 1.0, 9)) == [0, 1, 2]
+    assert read_records(b"\n" * 1000 + blob, 1.0, 9) == {}
