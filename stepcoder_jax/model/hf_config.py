@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stepcoder_jax.model.rope import LinearRope, Llama3Rope, RopeScaling
+from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, RopeScaling
 
 if TYPE_CHECKING:
     from stepcoder_jax.model.config import ModelConfig

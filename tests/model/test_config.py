@@ -6,7 +6,7 @@ import pytest
 from random_models import TINY, VARIANTS
 
 from stepcoder_jax.model.config import ModelConfig
-from stepcoder_jax.model.rope import LinearRope, Llama3Rope, inverse_frequencies
+from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, inverse_frequencies
 
 LLAMA3 = Llama3Rope(
     factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
