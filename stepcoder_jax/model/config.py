@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_jax.model import hf_config
-from stepcoder_jax.model.rope import RopeScaling
+from stepcoder_jax.model.rope_frequencies import RopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stepcoder_jax.model.rope import LinearRope, Llama3Rope, RopeScaling
+from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, RopeScaling
 
 if TYPE_CHECKING:
     from stepcoder_jax.model.config import ModelConfig
@@ -101,13 +101,13 @@ def read(hf: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
     fields = {ours: hf[theirs] for theirs, ours in _REQUIRED.items()}
-    rope = hf.get("rope_parameters") or {}
+    rope = _rope(hf)
     return fields | {
         "num_kv_heads": _kv_heads(hf, model_type),
         "head_dim": _head_dim(hf, model_type),
         "tie_word_embeddings": hf.get("tie_word_embeddings", False),
         "rope_theta": float(rope.get("rope_theta", hf.get("rope_theta", 10_000.0))),
-        "rope_scaling": _read_scaling(rope or hf.get("rope_scaling")),
+        "rope_scaling": _read_scaling(rope),
         "attention_bias": model_type == "qwen2",
         "qk_norm": model_type == "qwen3",
     }
@@ -161,8 +161,9 @@ def _refuse_unknown(hf: Mapping[str, Any]) -> None:
 
 
 def _refuse_window(hf: Mapping[str, Any], model_type: str) -> None:
-    window = hf.get("sliding_window")
-    has_window = hf.get("use_sliding_window", model_type in ("llama", "mistral"))
+    # Where the file has no window, transformers reads 4096, and Mistral has no switch for it.
+    window = hf.get("sliding_window", None if model_type == "llama" else 4096)
+    has_window = model_type in ("llama", "mistral") or hf.get("use_sliding_window", False)
     layer_types = set(hf.get("layer_types") or ())
     if (has_window and window is not None) or layer_types - {"full_attention"}:
         raise ValueError(
@@ -172,9 +173,10 @@ def _refuse_window(hf: Mapping[str, Any], model_type: str) -> None:
 
 
 def _kv_heads(hf: Mapping[str, Any], model_type: str) -> int:
-    heads = hf.get("num_key_value_heads")
-    if heads is None and model_type == "mistral":
+    # Where the file has none, transformers reads a number of its own: 8 or 32.
+    if "num_key_value_heads" not in hf and model_type != "llama":
         raise ValueError("config.json lacks num_key_value_heads")
+    heads = hf.get("num_key_value_heads")
     return hf["num_attention_heads"] if heads is None else heads
 
 
@@ -186,9 +188,17 @@ def _head_dim(hf: Mapping[str, Any], model_type: str) -> int:
     return hf["hidden_size"] // hf["num_attention_heads"]
 
 
-def _read_scaling(rope: Mapping[str, Any] | None) -> RopeScaling | None:
-    if not rope:
-        return None
+def _rope(hf: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested, flat = hf.get("rope_parameters"), hf.get("rope_scaling")
+    if nested and flat and nested != flat:
+        raise ValueError(
+            f"rope_scaling = {flat!r} and rope_parameters = {nested!r} contradict each other; "
+            "remove one of them"
+        )
+    return nested or flat or {}
+
+
+def _read_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
     options = {k: v for k, v in rope.items() if k not in ("type", "rope_type", "rope_theta")}
     kind = rope.get("rope_type", rope.get("type", "default"))
     records: Mapping[str, type] = {"linear": LinearRope, "llama3": Llama3Rope}

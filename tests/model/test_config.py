@@ -6,11 +6,15 @@ import pytest
 from random_models import TINY, VARIANTS
 
 from stepcoder_jax.model.config import ModelConfig
-from stepcoder_jax.model.rope import LinearRope, Llama3Rope, inverse_frequencies
+from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, inverse_frequencies
 
 LLAMA3 = Llama3Rope(
     factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
 )
+
+
+MISTRAL = {"model_type": "mistral", "architectures": None}
+QWEN3 = {"model_type": "qwen3", "architectures": None}
 
 
 @pytest.mark.parametrize(
@@ -30,14 +34,17 @@ def test_the_flat_and_the_nested_form_of_rope_read_the_same() -> None:
     nested = TINY.to_hf() | {
         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
     }
+    renamed = TINY.to_hf() | {"rope_scaling": nested["rope_parameters"]}
     expected = replace(TINY, rope_theta=5e5, rope_scaling=LinearRope(factor=2.0))
-    assert ModelConfig.from_hf(flat) == ModelConfig.from_hf(nested) == expected
+    assert all(ModelConfig.from_hf(hf) == expected for hf in (flat, nested, renamed))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model_type": "gemma2"}, "model_type = 'gemma2' is not supported; allowed: llama"),
+        ({"model_type": "mixtral"}, "model_type = 'mixtral' is not supported"),
+        ({"model_type": "qwen3_moe"}, "model_type = 'qwen3_moe' is not supported"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is not supported; allowed: 'silu'"),
         ({"mlp_bias": True}, "mlp_bias = True"),
@@ -46,7 +53,29 @@ def test_the_flat_and_the_nested_form_of_rope_read_the_same() -> None:
         ({"logit_softcap": 30.0}, "logit_softcap = 30.0"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope scaling 'yarn'"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 4.0, "beta": 1}}, "beta"),
-        ({"sliding_window": 4096, "model_type": "mistral", "architectures": None}, "4096"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, "rope scaling 'dynamic'"),
+        ({"rope_scaling": {"type": "longrope", "factor": 4.0}}, "rope scaling 'longrope'"),
+        (
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+            "{'partial_rotary_factor': 0.5} is not supported",
+        ),
+        (
+            {
+                "rope_parameters": {"rope_type": "default"},
+                "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+            },
+            "rope_scaling = {'rope_type': 'linear', 'factor': 4.0} and rope_parameters",
+        ),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5 is not supported"),
+        ({"rope_interleaved": True}, "rope_interleaved = True is not supported"),
+        ({"attention_dropout": 0.1}, "attention_dropout = 0.1 is not supported"),
+        ({"num_local_experts": 8}, "num_local_experts = 8: this option"),
+        (MISTRAL | {"sliding_window": 4096}, "sliding_window = 4096"),
+        (MISTRAL, "sliding_window = 4096"),
+        (MISTRAL | {"sliding_window": 64, "use_sliding_window": False}, "sliding_window = 64"),
+        (QWEN3 | {"use_sliding_window": True}, "sliding_window = 4096"),
+        (QWEN3 | {"attention_bias": True}, "attention_bias = True is not supported"),
+        (QWEN3 | {"head_dim": None}, "lacks head_dim"),
         ({"num_key_value_heads": 3}, "num_heads = 4 must be a multiple of num_kv_heads = 3"),
         ({"head_dim": 5}, "head_dim = 5 must be even"),
     ],
@@ -62,6 +91,16 @@ def test_a_qwen_window_is_refused_only_when_used(window: dict) -> None:
     assert ModelConfig.from_hf(hf) == VARIANTS["bias"]
     with pytest.raises(ValueError, match="sliding_window = 4096"):
         ModelConfig.from_hf(hf | window)
+
+
+def test_key_value_heads_are_left_out_by_llama_alone() -> None:
+    hf = TINY.to_hf()
+    del hf["num_key_value_heads"]
+    assert ModelConfig.from_hf(hf) == replace(TINY, num_kv_heads=TINY.num_heads)
+    for other in (MISTRAL | {"sliding_window": None}, QWEN3, QWEN3 | {"model_type": "qwen2"}):
+        with pytest.raises(ValueError, match="lacks num_key_value_heads"):
+            ModelConfig.from_hf(hf | other)
+        assert ModelConfig.from_hf(hf | other | {"num_key_value_heads": None}).num_kv_heads == 4
 
 
 def test_missing_sizes_are_named() -> None:

@@ -13,7 +13,7 @@ from random_models import VARIANTS, random_params
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import load_model
-from stepcoder_jax.model.rope import LinearRope
+from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.model.weights import ModelLoadError, hf_tensors
 

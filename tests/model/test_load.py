@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import load_model, save_model
-from stepcoder_jax.model.rope import LinearRope
+from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.model.weights import ModelLoadError
 
