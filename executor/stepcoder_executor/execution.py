@@ -66,7 +66,7 @@ class Execution:
             return False
         return any(
             self._judge(k, record, answer.stdout).verdict is not Verdict.PASSED
-            for k, record in read_records(answer.records, self._most_wall_s).items()
+            for k, record in self._records(answer).items()
         )
 
     def absorb(self, answer: Answer) -> bool:
@@ -80,7 +80,7 @@ class Execution:
         """Add the tests that the answer settles; whether those were all."""
         self._wall_s += answer.wall_s
         first = len(self._done)
-        found = read_records(answer.records, self._most_wall_s)
+        found = self._records(answer)
         written = 0
         for k in range(first, self.n_tests):
             record = found.get(k)
@@ -121,6 +121,9 @@ class Execution:
             covered=covered,
             wall_s=self._wall_s,
         )
+
+    def _records(self, answer: Answer) -> dict[int, Record]:
+        return read_records(answer.records, self._most_wall_s, self.n_tests - len(self._done))
 
     def _judge(self, k: int, record: Record, stdout: bytes) -> TestResult:
         start, end = record.stdout

@@ -13,6 +13,7 @@ import types
 from array import array
 from typing import Any
 
+from slot.enclosing import Enclosing
 from slot.source_text import SourceText
 from slot.syntax import Position, children, defaults, extent, is_passive, parts, place
 
@@ -33,6 +34,7 @@ class Painter:
         self._marks: dict[Position, Marks] = {}
         self._same_as: dict[int, int] = {}
         self._entries: dict[tuple[int, str], int] = {}
+        self._around: Enclosing | None = None
 
     def paint(self, tree: ast.Module) -> None:
         """Give every character of the program an owner."""
@@ -216,15 +218,10 @@ class Painter:
             return ()
         if (line, column) >= (end_line, end_column):
             return ()
-        around = [
-            (other[1] - other[0], other[3] - other[2], marks)
-            for other, marks in self._marks.items()
-            if None not in other
-            and marks
-            and (other[0], other[2]) <= (line, column)
-            and (end_line, end_column) <= (other[1], other[3])
-        ]
-        return min(around)[2] if around else ()
+        if self._around is None:
+            self._around = Enclosing(self._marks)
+        around = self._around.smallest(position)
+        return () if around is None else self._marks[around]
 
     def _first(self, body: list[ast.stmt]) -> int:
         """Where a block's first statement begins, its decorators included."""
