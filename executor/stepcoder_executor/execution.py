@@ -169,7 +169,9 @@ class Execution:
     def _unfinished(self, answer: Answer, k: int, written: int) -> TestResult:
         """What became of the test during which the child ended."""
         wall_s, stdout = answer.wall_s, answer.stdout
-        if len(stdout) - written > self._brief.output_bytes:
+        # A value too long for its file was cut off and has no end of line.
+        cut_off = len(answer.records) - (answer.records.rfind(b"\n") + 1)
+        if max(len(stdout) - written, cut_off) > self._brief.output_bytes:
             return self._exceeded(wall_s)
         if answer.timed_out:
             what = "compiling" if answer.phase == 0 else "the test"

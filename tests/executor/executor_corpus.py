@@ -434,7 +434,7 @@ REACH = [
         ("remove a library", "import os\nos.unlink(os.__file__)", LOCKED),
         ("link", "import os\nos.symlink('/etc', 'etc')\nos.listdir('etc')", LOCKED),
         ("socket", "import socket\nsocket.socket()", LOCKED),
-        ("unix socket", "import socket\nsocket.socketpair()", LOCKED),
+        ("datagrams", "import socket\nsocket.socketpair(1, socket.SOCK_DGRAM)", LOCKED),
         ("setuid", "import os\nos.setuid(0)\nos.setuid(1)", LOCKED),
         ("chroot", "import os\nos.chroot('.')", LOCKED),
         ("unshare", "import os\nos.unshare(os.CLONE_NEWUSER)", LOCKED),

@@ -132,6 +132,9 @@ _ALLOWED = [
     "fchdir",
     "mincore",
     "sendfile",
+    "sendto",
+    "recvfrom",
+    "getsockname",
     "close_range",
     "fork",
     "kill",
@@ -153,6 +156,10 @@ _ALLOWED_IN_SCRATCH = [
     "renameat",
     "renameat2",
 ]
+_CLOSE_ON_EXEC, _NON_BLOCKING = 0o2000000, 0o4000
+_STREAM_PAIRS = tuple(
+    1 | on_exec | blocking for on_exec in (0, _CLOSE_ON_EXEC) for blocking in (0, _NON_BLOCKING)
+)
 _FORBIDDEN_TO_CHILD = ("fork", "pidfd_open", "seccomp", "prctl", "tkill", "chmod", "fchmodat")
 
 
@@ -169,6 +176,8 @@ def lock_slot(*, has_scratch: bool) -> None:
     code += unless_any_bit("open", 1, 0 if has_scratch else _OPEN_TO_WRITE, errno.EACCES)
     code += unless_any_bit("clone", 0, _NEW_NAMESPACES, errno.EPERM)
     code += only_values("ioctl", 1, _IOCTLS, errno.ENOTTY)
+    # A pair of streams, connected to each other for good, is what an event loop wakes itself with.
+    code += only_values("socketpair", 1, _STREAM_PAIRS, errno.EPERM)
     code += except_values("fcntl", 1, _SET_OWNER, errno.EPERM)
     # The C library then falls back to clone, whose flags a filter can read.
     code += answer("clone3", ERRNO | errno.ENOSYS)

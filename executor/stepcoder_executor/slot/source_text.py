@@ -1,6 +1,7 @@
 """Places in a source text: offsets of syntax nodes, and where the lines around them begin."""
 
 import re
+from array import array
 from bisect import bisect_right
 from typing import Any
 
@@ -14,6 +15,7 @@ class SourceText:
         self.source = source
         self.line_starts = [0, *(match.end() for match in _LINE_END.finditer(source))]
         self._is_ascii = source.isascii()
+        self._columns: dict[int, array[int] | range] = {}
 
     def start(self, node: Any) -> int:
         """Where a node begins."""
@@ -48,7 +50,19 @@ class SourceText:
         return not text or text[0] == "#"
 
     def _offset(self, line: int, column: int) -> int:
-        start = self.line_starts[line - 1]
-        # A column counts bytes of UTF-8, and no character takes more bytes than four.
-        text = self.source[start : start + column].encode("utf-8", "surrogatepass")
-        return start + len(text[:column].decode("utf-8", "replace"))
+        columns = self._columns.get(line)
+        if columns is None:
+            columns = self._columns[line] = self._columns_of(line)
+        return self.line_starts[line - 1] + columns[min(column, len(columns) - 1)]
+
+    def _columns_of(self, line: int) -> "array[int] | range":
+        """The character to which each byte of a line belongs: a column counts bytes of UTF-8."""
+        start, *end = self.line_starts[line - 1 : line + 1]
+        text = self.source[start : end[0] if end else None]
+        if text.isascii():
+            return range(len(text) + 1)
+        columns = array("I")
+        for index, character in enumerate(text):
+            columns.extend((index,) * len(character.encode("utf-8", "surrogatepass")))
+        columns.append(len(text))
+        return columns
