@@ -188,6 +188,8 @@ class Zygote:
         self._poller.unregister(pidfd)
         os.close(pidfd)
         if timed_out or stopped:
+            # All at once: what it has forked may keep this process from its next step for long.
+            self.sandbox.kill_strays(pid)
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         wall_s = time.monotonic() - began
