@@ -28,6 +28,7 @@ from stepcoder_executor.slot.messages import (
     map_content,
     seq_of,
 )
+from stepcoder_executor.slot.users import end_user, user_of
 from stepcoder_executor.slot.wire import FrameError, FrameReader, frame
 
 # Hooks that ``threading``, ``random`` and ``logging`` would run after every fork are kept out: a
@@ -123,6 +124,9 @@ class Prepared:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if self.rung == "none" and os.geteuid() == 0:
+            # A slot that was killed has left what its program had started.
+            end_user(user_of(self._process.pid))
 
 
 class Event(NamedTuple):

@@ -266,6 +266,7 @@ KILLS = [
     for case in everywhere(name, body, rungs=LOCKED)
 ]
 
+TRY_TO_FORK = "    try: os.fork()\n    except OSError: pass"
 BOMBS = (
     [
         case
@@ -289,6 +290,16 @@ BOMBS = (
             ),
         )
         for case in everywhere(name, body, verdicts, rungs=LOCKED, wall_s=5.0)
+    ]
+    + [
+        case
+        for name, body in (
+            ("fork, where it may", "import os\nwhile True:\n    os.fork()"),
+            ("fork on", f"import os\nwhile True:\n{TRY_TO_FORK}"),
+            ("fork away", f"import os\nwhile True:\n{TRY_TO_FORK}\n    os.setsid()"),
+            ("fork in a shell", "import os\nos.system('f(){ f|f& };f')\nwhile True: pass"),
+        )
+        for case in everywhere(name, body, f"{WRONG} timeout", rungs=("none",), wall_s=1.0)
     ]
     + [
         case

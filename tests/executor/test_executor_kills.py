@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -119,6 +120,18 @@ def test_a_slot_killed_takes_its_program_with_it(rung, only_rung):
         if is_left:
             os.kill(programs[0], signal.SIGKILL)
         assert not is_left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a root's programs have a user of their own")
+def test_a_slot_killed_takes_what_its_program_has_started(only_rung):
+    source = "import os\nif os.fork() == 0: os.setsid()\nwhile True: pass"
+    with only_rung("none") as client:
+        future = client.submit(replace(ENDLESS, source=source))
+        time.sleep(0.3)
+        *slots, programs, started = generations(client._process.pid)
+        os.kill(slots[-1][0], signal.SIGKILL)
+        assert gone(programs + started)
+        future.cancel()
 
 
 def test_a_program_that_loses_two_slots_is_the_executors_failure():

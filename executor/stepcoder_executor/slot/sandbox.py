@@ -7,7 +7,6 @@ files that the user may read can be read. ``none``: limits only.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import resource
@@ -18,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from slot import landlock, namespaces, seccomp
+from slot.account import Account
 from slot.child import Files
-from slot.syscalls import UnsupportedError, call, prctl
+from slot.syscalls import UnsupportedError, drop_capabilities, prctl
 
 _PR_SET_DUMPABLE = 4
 _MAX_DESCRIPTORS, _MAX_PROCESSES = 128, 256
-_CAPABILITY_VERSION = 0x20080522
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _SYSTEM_FILES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime"),
@@ -66,13 +65,14 @@ def enter(rung: str) -> Sandbox:
         case "seccomp":
             return _enter_filter(_memory_files(), base_memory_bytes, [])
         case "none":
+            programs = Account()
             return Sandbox(
                 files=_memory_files(),
                 base_memory_bytes=base_memory_bytes,
-                seal_child=_ended_with_its_slot(os.setsid),
-                kill_strays=_kill_group,
+                seal_child=_ended_with_its_slot(programs.enter),
+                kill_strays=programs.end,
                 clean=_nothing,
-                notes=["programs can read, write and reach whatever this user can"],
+                notes=["programs can read, write and reach what this user can", *programs.notes],
             )
     raise UnsupportedError(f"there is no rung {rung!r}")
 
@@ -90,7 +90,7 @@ def _enter_full(base_memory_bytes: int) -> Sandbox:
         )
     except UnsupportedError as error:
         notes.append(f"without Landlock: {error.strerror}")
-    _drop_capabilities()
+    drop_capabilities()
     prctl(_PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_NPROC, (_MAX_PROCESSES, _MAX_PROCESSES))
     seccomp.lock_slot(has_scratch=True)
@@ -106,7 +106,7 @@ def _enter_full(base_memory_bytes: int) -> Sandbox:
 
 def _enter_filter(files: Files, base_memory_bytes: int, notes: list[str]) -> Sandbox:
     if os.geteuid() == 0:
-        _drop_capabilities()
+        drop_capabilities()
     prctl(_PR_SET_DUMPABLE, 0)
     seccomp.lock_slot(has_scratch=False)
     return Sandbox(
@@ -171,11 +171,6 @@ def _named_files() -> Files:
     return Files(stdin=stdin, stdout=stdout, records=records)
 
 
-def _drop_capabilities() -> None:
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
-
-
 def _address_space_bytes() -> int:
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[0]) * os.sysconf("SC_PAGESIZE")
@@ -185,11 +180,6 @@ def _kill_everything(pid: int) -> None:
     """End every other process of the namespace, in which this one is the first."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _nothing_left(pid: int) -> None:

@@ -50,6 +50,8 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "write": (1, 64), "writev": (20, 66),
 }  # fmt: skip
 
+_CAPABILITY_VERSION = 0x20080522
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -85,6 +87,12 @@ def prctl(option: int, *arguments: object) -> None:
     words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
     words += [ctypes.c_ulong(0)] * (4 - len(words))
     _checked(_libc.prctl(ctypes.c_int(option), *words), f"prctl {option}")
+
+
+def drop_capabilities() -> None:
+    """Give up every privilege of root's. Raises OSError when it is refused."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:

@@ -230,10 +230,13 @@ class Zygote:
 
     def _kill_all(self, pid: int) -> None:
         """End whatever a program may have left: nothing but this process outlives a program."""
-        self.sandbox.kill_strays(pid)
         while True:
+            # What a killed one leaves behind may only now be seen.
+            self.sandbox.kill_strays(pid)
             try:
                 os.waitpid(-1, 0)
+                while any(os.waitpid(-1, os.WNOHANG)):
+                    pass
             except ChildProcessError:
                 return
 
