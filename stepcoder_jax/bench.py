@@ -17,10 +17,14 @@ from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import critic_from_policy, init_policy
-from stepcoder_jax.sampling.decode import DecodeSettings, decode_chunk, prefill
-from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
+from stepcoder_jax.program import TokenBytes
+from stepcoder_jax.sampling.decode import DecodeSettings
+from stepcoder_jax.sampling.generate import Sampler
+from stepcoder_jax.types import Prompt, RolloutBatch, TrainBatch, TrainState
 
-PROMPT, RESPONSE = 128, 128
+PROMPT, RESPONSE, CHUNK = 128, 128, 16
+# Responses of unequal length: geometric, this long on average, RESPONSE at most.
+MEAN_LENGTH, UNEVEN_ROUNDS = 40, 4
 TEMPERATURE, TOP_P = 0.8, 0.9
 # Rows sampled together and rows of an update, by shape: small models take more rows at a time.
 ROLLOUT_ROWS = {"smollm2-135m": 16}
@@ -31,39 +35,35 @@ DEFAULT_ROLLOUT_ROWS, UPDATE_ROWS = 64, 16
 class Bench:
     """A model with made-up weights and the pieces under measurement."""
 
-    decoder: Decoder
+    sampler: Sampler
     learner: Learner
     rows: int
+    is_uneven: bool = False
     seed: int = 0
 
     def tokens(self) -> np.ndarray:
         """Made-up rows of prompt and response."""
         rng = np.random.default_rng(self.seed)
-        vocab = self.decoder.config.vocab_size
+        vocab = self.sampler.decoder.config.vocab_size
         shape = (self.rows, PROMPT + RESPONSE)
         return rng.integers(4 % vocab, vocab, shape).astype(np.int32)
 
-    def sample(self, params: Any) -> jax.Array:
-        """Every row to its full length: no token ends a row."""
-        settings = DecodeSettings(
-            temperature=TEMPERATURE, top_p=TOP_P, end_token=-1, pad_token=0, max_new_tokens=RESPONSE
-        )
+    def sample(self, params: Any) -> int:
+        """Every row to its length, by the engine that training uses; returns how many tokens."""
+        prompts = [
+            Prompt(tokens=tuple(row[:PROMPT].tolist()), prefix_tokens=0) for row in self.tokens()
+        ]
         keys = jax.random.split(jax.random.key(self.seed), self.rows)
-        opened = np.zeros(self.rows, bool)
-        state = prefill(
-            params,
-            self.tokens()[:, :PROMPT],
-            np.full(self.rows, PROMPT, np.int32),
-            keys,
-            opened,
-            decoder=self.decoder,
-            settings=settings,
-            samples=1,
-        )
-        state = decode_chunk(
-            params, state, opened, decoder=self.decoder, settings=settings, steps=RESPONSE
-        )
-        return state.tokens
+        budgets = self.lengths().tolist()
+        done = self.sampler.generate(params, prompts, keys, samples=1, budgets=budgets)
+        return sum(len(sample.tokens) for _, sample in done)
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each response."""
+        if not self.is_uneven:
+            return np.full(self.rows, RESPONSE)
+        rng = np.random.default_rng(self.seed + 2)
+        return np.minimum(rng.geometric(1 / MEAN_LENGTH, self.rows), RESPONSE)
 
     def rollouts(self) -> RolloutBatch:
         """Made-up scored rollouts."""
@@ -91,13 +91,25 @@ class Bench:
         return make_train_batch(rollouts, scores, learner=self.learner)[0]
 
 
-def run_bench(what: str, *, shape: str, runs: int, dtype: str, microbatches: int) -> dict[str, Any]:
+def run_bench(
+    what: str,
+    *,
+    shape: str,
+    runs: int,
+    dtype: str,
+    microbatches: int,
+    lengths: str = "full",
+    rows: int | None = None,
+) -> dict[str, Any]:
     """Measures one piece of work.
 
     Args:
       what: ``rollout``: prefill and decode 128 + 128 tokens; ``update``: one optimizer step of
         policy and critic on 16 rows of 256; ``iteration``: sample 16 rows, score, update.
       runs: timed runs, after one that compiles.
+      lengths: of responses: ``full``: all 128 tokens; ``geometric``: 40 on average, 128 at most,
+        four times as many rows as are decoded together. ``rollout`` only.
+      rows: rows sampled together, or of an update; None: the shape's own number.
 
     Returns:
       Median, least and greatest tokens a second (of the response for ``rollout``, of whole rows
@@ -108,17 +120,17 @@ def run_bench(what: str, *, shape: str, runs: int, dtype: str, microbatches: int
     """
     if shape not in SHAPES:
         raise ConfigError(f"--shape {shape}: one of {', '.join(SHAPES)}")
-    rows = ROLLOUT_ROWS.get(shape, DEFAULT_ROLLOUT_ROWS) if what == "rollout" else UPDATE_ROWS
-    bench = _make(shape, rows, dtype, microbatches)
+    bench = _make(what, shape, dtype, microbatches, lengths == "geometric", rows)
     seconds = _time(_work(bench, what), runs)
-    tokens = rows * (RESPONSE if what == "rollout" else PROMPT + RESPONSE)
+    tokens = int(bench.lengths().sum()) + (0 if what == "rollout" else PROMPT * bench.rows)
     rates = sorted(tokens / s for s in seconds[1:])
     return {
         "what": what,
         "shape": shape,
         "dtype": dtype,
         "device": jax.devices()[0].device_kind,
-        "rows": rows,
+        "rows": bench.rows,
+        "lengths": lengths,
         "tokens_per_s": round(float(np.median(rates)), 2),
         "tokens_per_s_min": round(rates[0], 2),
         "tokens_per_s_max": round(rates[-1], 2),
@@ -128,9 +140,13 @@ def run_bench(what: str, *, shape: str, runs: int, dtype: str, microbatches: int
     }
 
 
-def _make(shape: str, rows: int, dtype: str, microbatches: int) -> Bench:
+def _make(
+    what: str, shape: str, dtype: str, microbatches: int, is_uneven: bool, rows: int | None
+) -> Bench:
     config = SHAPES[shape]
     decoder = Decoder(config=config, dtype=dtype)
+    if rows is None:
+        rows = ROLLOUT_ROWS.get(shape, DEFAULT_ROLLOUT_ROWS) if what == "rollout" else UPDATE_ROWS
     learner = Learner(
         policy=decoder,
         critic=Critic(config=config, dtype=dtype),
@@ -142,21 +158,35 @@ def _make(shape: str, rows: int, dtype: str, microbatches: int) -> Bench:
         logprob_chunk_tokens=512,
         total_steps=1000,
     )
-    return Bench(decoder=decoder, learner=learner, rows=rows)
+    settings = DecodeSettings(
+        temperature=TEMPERATURE, top_p=TOP_P, end_token=-1, pad_token=0, max_new_tokens=RESPONSE
+    )
+    sampler = Sampler(
+        decoder=decoder,
+        settings=settings,
+        token_bytes=TokenBytes(table=()),
+        prompt_buckets=(PROMPT,),
+        slots=rows,
+        chunk_tokens=CHUNK,
+        stop=(),
+        place=lambda tree: tree,
+    )
+    n_rows = rows * UNEVEN_ROUNDS if is_uneven else rows
+    return Bench(sampler=sampler, learner=learner, rows=n_rows, is_uneven=is_uneven)
 
 
 def _work(bench: Bench, what: str) -> Callable[[], Any]:
-    policy = init_policy(jax.random.key(0), bench.decoder.config)
+    policy = init_policy(jax.random.key(0), bench.sampler.decoder.config)
     if what == "rollout":
         return lambda: bench.sample(policy)
-    critic = critic_from_policy(policy, bench.decoder.config)
+    critic = critic_from_policy(policy, bench.sampler.decoder.config)
     state = init_state(bench.learner, policy, critic)
     batch = None if what == "iteration" else bench.train_batch(state)
 
     def step() -> Any:
         nonlocal state
         if what == "iteration":
-            jax.block_until_ready(bench.sample(state.policy))
+            bench.sample(state.policy)
         state, *stats = update(
             state, bench.train_batch(state) if batch is None else batch, learner=bench.learner
         )

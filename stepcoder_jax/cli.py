@@ -137,6 +137,13 @@ def _add_bench(add: Any) -> None:
     command.add_argument("--runs", type=_positive, default=5, help="timed runs")
     command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     command.add_argument("--microbatches", type=_positive, default=4)
+    command.add_argument(
+        "--lengths",
+        choices=("full", "geometric"),
+        default="full",
+        help="of responses: all alike, or most of them short, more than are decoded together",
+    )
+    command.add_argument("--rows", type=_positive, help="rows decoded together, or of an update")
 
 
 def _positive(text: str) -> int:

@@ -88,6 +88,8 @@ def bench(options: Namespace) -> dict[str, Any]:
             runs=options.runs,
             dtype=options.dtype,
             microbatches=options.microbatches,
+            lengths=options.lengths,
+            rows=options.rows,
         )
 
 

@@ -203,18 +203,22 @@ class SamplingConfig:
     Attributes:
       temperature: 0 is greedy.
       top_p: nucleus; 1 keeps the whole vocabulary.
+      top_k: the most probable tokens that a draw is restricted to before the nucleus; 0: all.
       max_new_tokens: R, the longest response, its end token included.
-      slots: rows decoded together; at least one prompt's samples.
-      chunk_tokens: decode steps between two looks of the host at what has finished.
+      slots: rows decoded together; one that ends makes room for the next.
+      prefill_prompts: prompts read together.
+      chunk_tokens: decode steps between two looks of the host at what has finished, at most.
       max_logprob_gap: largest allowed mean difference between the sampler's log-probs and the
         trainer's; above it the run stops.
     """
 
     temperature: float = 0.8
     top_p: float = 0.9
+    top_k: int = 0
     max_new_tokens: int = 1024
     slots: int = 64
-    chunk_tokens: int = 32
+    prefill_prompts: int = 8
+    chunk_tokens: int = 16
     max_logprob_gap: float = 0.05
 
 
@@ -414,7 +418,8 @@ def _check_sampling(c: RunConfig) -> None:
     _require(c.eval.temperature >= 0, "eval.temperature", c.eval.temperature, greedy)
     for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
         _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
-    for name in ("max_new_tokens", "slots", "chunk_tokens"):
+    _require(c.sampling.top_k >= 0, "sampling.top_k", c.sampling.top_k, "must not be negative")
+    for name in ("max_new_tokens", "slots", "prefill_prompts", "chunk_tokens"):
         value = getattr(c.sampling, name)
         _require(value > 0, f"sampling.{name}", value, "must be positive")
     few = f"each in 1 … eval.samples = {c.eval.samples}"

@@ -130,6 +130,7 @@ class PPOPhase:
         }
         tokens = sum(len(r.attempt.sample.tokens) for r in rollouts)
         metrics["tokens_per_s"] = round(tokens / sum(seconds.values()), 1)
+        metrics["executor_hidden_fraction"] = done.executor_hidden_fraction
         metrics["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
         self._check(metrics, number)
         self._write(metrics, rollouts)

@@ -1,9 +1,11 @@
 """The host loop of one batch of experience: prompts, samples, execution, arrays for the learner."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,11 +58,14 @@ class Attempts:
     Attributes:
       generate_s: wall time until the last row had been sampled.
       wait_s: wall time after that until the last program had been judged.
+      executor_hidden_fraction: share of the time in which the executor had work that passed while
+        rows were still being decoded; None without work.
     """
 
     rows: tuple[Attempt, ...]
     generate_s: float
     wait_s: float
+    executor_hidden_fraction: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,8 @@ class Worker:
         """
         started = time.monotonic()
         pending: dict[int, tuple[Sample, Program, Future[Result]]] = {}
+        submitted: dict[int, float] = {}
+        judged: dict[int, float] = {}
         for row, sample in self.sampler.generate(params, prompts, keys, samples=samples):
             self.check()
             prompt, problem = prompts[row // samples], problems[row // samples]
@@ -111,7 +118,10 @@ class Worker:
                 limits=self.limits.of(problem),
                 coverage=coverage,
             )
-            pending[row] = (sample, program, self.client.submit(request))
+            submitted[row] = time.monotonic()
+            future = self.client.submit(request)
+            future.add_done_callback(partial(_note_time, judged, row))
+            pending[row] = (sample, program, future)
             progress(len(pending))
         generated = time.monotonic()
         rows = []
@@ -127,10 +137,14 @@ class Worker:
                 )
             )
             self.check()
+        ended = time.monotonic()
+        # The last result can be here before what is called with it.
+        spans = [(begin, judged.get(row, ended)) for row, begin in submitted.items()]
         return Attempts(
             rows=tuple(rows),
             generate_s=generated - started,
-            wait_s=time.monotonic() - generated,
+            wait_s=ended - generated,
+            executor_hidden_fraction=share_before(generated, spans),
         )
 
     def _assemble(self, prompt: Prompt, sample: Sample) -> Program:
@@ -141,6 +155,23 @@ class Worker:
             stop=self.sampler.stop,
             end_token=self.sampler.settings.end_token,
         )
+
+
+def _note_time(times: dict[int, float], row: int, _: Future[Result]) -> None:
+    times[row] = time.monotonic()
+
+
+def share_before(moment: float, spans: Sequence[tuple[float, float]]) -> float | None:
+    """Share of the time that any of the spans covers that lies before a moment; None of none."""
+    covered = before = 0.0
+    reached = -math.inf
+    for begin, end in sorted(spans):
+        begin = max(begin, reached)
+        if end > begin:
+            covered += end - begin
+            before += max(min(end, moment) - begin, 0.0)
+            reached = end
+    return before / covered if covered else None
 
 
 def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> Key[Array, " B"]:

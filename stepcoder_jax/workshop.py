@@ -82,6 +82,7 @@ class Workshop:
                 settings=DecodeSettings(
                     temperature=temperature,
                     top_p=top_p,
+                    top_k=sampling.top_k,
                     end_token=self.model.tokenizer.eos_token_id,
                     pad_token=self.pad_token,
                     max_new_tokens=sampling.max_new_tokens,
@@ -89,6 +90,7 @@ class Workshop:
                 token_bytes=self.token_bytes,
                 prompt_buckets=self.config.rollout.prompt_buckets,
                 slots=sampling.slots,
+                prefill_prompts=sampling.prefill_prompts,
                 chunk_tokens=sampling.chunk_tokens,
                 stop=self.config.prompt.stop,
                 place=lambda tree: replicate(tree, self.mesh),

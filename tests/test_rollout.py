@@ -10,7 +10,15 @@ from stepcoder_executor import IoTests, Request, Result, Verdict
 from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import TokenBytes, assemble
-from stepcoder_jax.rollout import Attempt, Rollout, Worker, make_batch, make_rollout, row_keys
+from stepcoder_jax.rollout import (
+    Attempt,
+    Rollout,
+    Worker,
+    make_batch,
+    make_rollout,
+    row_keys,
+    share_before,
+)
 from stepcoder_jax.types import Problem, Prompt, Sample
 
 END = 256
@@ -130,7 +138,18 @@ def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None
     assert [a.result.verdict.value for a in done.rows] == ["passed", "failed"] * 2
     assert seen == [1, 2, 3, 4]
     assert [r.id for r in client.asked] == ["3", "2", "1", "0"]
+    # Every program was judged at once, while the sampler was still at work.
+    assert done.executor_hidden_fraction == 1.0
     assert all(r.coverage and r.limits.wall_s == 1.5 for r in client.asked)
+
+
+def test_the_share_of_the_executors_time_that_generation_hides() -> None:
+    # Busy from 0 to 4 and from 6 to 10.
+    spans = [(6.0, 10.0), (0.0, 3.0), (1.0, 2.0), (2.0, 4.0)]
+    assert share_before(8.0, spans) == 6 / 8
+    assert share_before(20.0, spans) == 1.0
+    assert share_before(0.0, spans) == 0.0
+    assert share_before(1.0, []) is None
 
 
 def test_a_rows_key_depends_on_its_number_alone() -> None:

@@ -31,15 +31,21 @@ def hidden_states(
     return read[0]
 
 
+def prefill(decoder: Decoder, params: Params, tokens: Int[Array, "B T"]) -> Decoded:
+    """Reads right-padded rows from their beginning; decoder and parameters are for serving."""
+    read: Any = decoder.apply({"params": params}, tokens, row_positions(tokens))
+    return Decoded(hidden=read[0], cache=read[1])
+
+
 def decode(
     decoder: Decoder,
     params: Params,
-    tokens: Int[Array, "B T"],
-    positions: Int[Array, "B T"],
+    tokens: Int[Array, " B"],
+    positions: Int[Array, " B"],
     cache: KVCache,
 ) -> Decoded:
-    """Reads more tokens of rows whose past is in the cache."""
-    read: Any = decoder.apply({"params": params}, tokens, positions, cache)
+    """Reads one more token of rows whose past is in the cache; for serving, as ``prefill``."""
+    read: Any = decoder.apply({"params": params}, tokens[:, None], positions[:, None], cache)
     return Decoded(hidden=read[0], cache=read[1])
 
 

@@ -83,14 +83,19 @@ def _grouped_attention(
     is_visible: Bool[Array, "B 1 T S"],
 ) -> Float[Array, "B T N H"]:
     batch, length, heads, head_dim = query.shape
-    grouped = query.reshape(batch, length, keys.shape[1], -1, head_dim)
+    kv_heads = keys.shape[1]
+    # The queries of a group read the same keys: one product a key/value head, of whole matrices.
+    grouped = query.reshape(batch, length, kv_heads, -1, head_dim)
+    grouped = jnp.swapaxes(grouped, 1, 2).reshape(batch, kv_heads, -1, head_dim)
     logits = jnp.einsum(
-        "btkgh,bksh->bkgts", grouped, keys, preferred_element_type=jnp.float32
+        "bkqh,bksh->bkqs", grouped, keys, preferred_element_type=jnp.float32
     ) / math.sqrt(head_dim)
-    logits = jnp.where(is_visible[:, :, None], logits, jnp.finfo(jnp.float32).min)
+    is_visible = jnp.repeat(is_visible, heads // kv_heads, axis=2)
+    logits = jnp.where(is_visible, logits, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    attended = jnp.einsum("bkgts,bksh->btkgh", weights, values)
-    return attended.reshape(batch, length, heads, head_dim)
+    attended = jnp.einsum("bkqs,bksh->bkqh", weights, values)
+    attended = attended.reshape(batch, kv_heads, length, -1, head_dim)
+    return jnp.swapaxes(attended, 1, 2).reshape(batch, length, heads, head_dim)
 
 
 def _known(backend: str) -> Literal["xla", "cudnn"]:

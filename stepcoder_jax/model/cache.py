@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,39 +14,55 @@ from stepcoder_jax.model.config import ModelConfig
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class KVCache:
-    """Keys and values of every layer; slot s of a row holds its token at position s.
+class LayerCache:
+    """Keys and values of one layer; slot s of a row holds its token at position s.
 
     A slot is meaningful from the moment its position is written; attention never looks beyond the
-    query's own position, so stale or padding slots above it need no mask and no clearing.
+    query's own position, so stale or padding slots above it need no mask and no clearing. Every
+    layer has arrays of its own: a stacked cache would be copied layer by layer to be read.
     """
 
-    keys: Float[Array, "L B K S H"]
-    values: Float[Array, "L B K S H"]
+    keys: Float[Array, "B K S H"]
+    values: Float[Array, "B K S H"]
 
-    @property
-    def slots(self) -> int:
-        """Longest sequence a row can hold, in tokens."""
-        return self.keys.shape[3]
+    @classmethod
+    def of(cls, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]) -> LayerCache:
+        """The cache that holds just these tokens, from position 0."""
+        return cls(keys=jnp.swapaxes(key, 1, 2), values=jnp.swapaxes(value, 1, 2))
 
     def write(
         self,
-        layer: Int[Array, ""],
         key: Float[Array, "B T K H"],
         value: Float[Array, "B T K H"],
         positions: Int[Array, "B T"],
-    ) -> KVCache:
-        """Put a layer's new keys and values at their positions; positions ≥ S write nothing."""
-        rows = jnp.arange(key.shape[0])[:, None]
-        at = (layer, rows, slice(None), positions)
-        return replace(
-            self,
+    ) -> LayerCache:
+        """Put new keys and values at their positions; positions ≥ S write nothing."""
+        at = (jnp.arange(key.shape[0])[:, None], slice(None), positions)
+        return LayerCache(
             keys=self.keys.at[at].set(key.astype(self.keys.dtype), mode="drop"),
             values=self.values.at[at].set(value.astype(self.values.dtype), mode="drop"),
         )
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class KVCache:
+    """The caches of all layers, the first layer's first."""
+
+    layers: tuple[LayerCache, ...]
+
+    @property
+    def slots(self) -> int:
+        """Longest sequence a row can hold, in tokens."""
+        return self.layers[0].keys.shape[2]
+
+
 def init_cache(config: ModelConfig, batch: int, slots: int, dtype: DTypeLike) -> KVCache:
     """Return an empty cache for ``batch`` rows of at most ``slots`` tokens."""
-    shape = (config.num_layers, batch, config.num_kv_heads, slots, config.head_dim)
-    return KVCache(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
+    shape = (batch, config.num_kv_heads, slots, config.head_dim)
+    return KVCache(
+        layers=tuple(
+            LayerCache(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
+            for _ in range(config.num_layers)
+        )
+    )

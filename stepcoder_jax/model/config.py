@@ -121,4 +121,16 @@ SHAPES: Mapping[str, ModelConfig] = {
         rope_theta=100_000.0,
         rms_norm_eps=1e-5,
     ),
+    "qwen2.5-coder-1.5b": ModelConfig(
+        vocab_size=151_936,
+        hidden_size=1536,
+        num_layers=28,
+        num_heads=12,
+        num_kv_heads=2,
+        head_dim=128,
+        intermediate_size=8960,
+        max_position_embeddings=32_768,
+        rope_theta=1_000_000.0,
+        attention_bias=True,
+    ),
 }

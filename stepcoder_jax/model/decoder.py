@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from stepcoder_jax.model.cache import KVCache
+from stepcoder_jax.model.cache import KVCache, LayerCache
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.layers import Layer, RMSNorm, normal_init, on_axes
-from stepcoder_jax.model.rope import rope_angles
+from stepcoder_jax.model.rope import RopeAngles, rope_angles
 
 Params = Mapping[str, Any]
 
@@ -34,6 +34,7 @@ class Decoder(nn.Module):
         attention: backend of ``attention``.
         remat: what the backward pass recomputes: ``none``, ``layer`` (everything inside a layer) or
             ``dots`` (everything but matrix products with weights).
+        serving: for generation: parameters are those of ``serving_params``, a cache is returned.
     """
 
     config: ModelConfig
@@ -41,6 +42,7 @@ class Decoder(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     attention: str = "xla"
     remat: str = "none"
+    serving: bool = False
 
     @nn.compact
     def __call__(
@@ -54,12 +56,13 @@ class Decoder(nn.Module):
         Args:
             tokens: ids; right-padded rows need no mask, because no token sees what follows it.
             positions: position of each token in its row, from 0. Without a cache they run 0…T-1.
-            cache: keys and values so far, or None. Each token's are written to the slot of its
-                position, and it attends to the slots up to there; at positions ≥ S nothing is
-                written.
+            cache: when serving, keys and values so far, or None at the beginning of the rows.
+                Each token's are written to the slot of its position, and it attends to the slots
+                up to there; at positions ≥ S nothing is written.
 
         Returns:
-            Hidden states after the final norm, and the cache with the tokens written, if given.
+            Hidden states after the final norm. When serving, also the cache with the tokens
+            written; one with T slots where none was given.
         """
         config = self.config
         embedding = self.param(
@@ -68,7 +71,7 @@ class Decoder(nn.Module):
             (config.vocab_size, config.hidden_size),
             self.param_dtype,
         )
-        if not config.tie_word_embeddings:
+        if not config.tie_word_embeddings and not self.serving:
             self.param(
                 "unembedding",
                 on_axes(normal_init, "embed", "vocab"),
@@ -77,8 +80,10 @@ class Decoder(nn.Module):
             )
         x = jnp.take(embedding, tokens, axis=0).astype(self.dtype)
         angles = rope_angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
-        layers = self._layers()
-        (x, cache), _ = layers((x, cache), jnp.arange(config.num_layers), positions, angles)
+        if self.serving:
+            x, cache = self._serve(x, positions, angles, cache)
+        else:
+            x, _ = self._layers()(x, positions, angles)
         final_norm = RMSNorm(
             config.rms_norm_eps, "embed", self.dtype, self.param_dtype, name="final_norm"
         )
@@ -89,11 +94,34 @@ class Decoder(nn.Module):
             _rematerialised(self.remat),
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),
             length=self.config.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         return scanned(self.config, self.dtype, self.param_dtype, self.attention, name="layers")
+
+    def _serve(
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        angles: RopeAngles,
+        cache: KVCache | None,
+    ) -> tuple[Float[Array, "B T D"], KVCache]:
+        caches = []
+        known = [None] * self.config.num_layers if cache is None else cache.layers
+        for i, layer_cache in enumerate(known):
+            layer = Layer(
+                self.config,
+                self.dtype,
+                self.param_dtype,
+                self.attention,
+                serving=True,
+                name=f"layer_{i}",
+            )
+            x, written = layer(x, positions, angles, layer_cache)
+            # A layer that serves always returns one.
+            caches.append(cast(LayerCache, written))
+        return x, KVCache(layers=tuple(caches))
 
 
 def _rematerialised(remat: str) -> type[Layer]:

@@ -11,8 +11,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.attention import attention, cached_attention
-from stepcoder_jax.model.cache import KVCache
+from stepcoder_jax.model.cache import LayerCache
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.product import Product
 from stepcoder_jax.model.rope import RopeAngles, apply_rope
 
 normal_init = nn.initializers.normal(stddev=0.02)
@@ -57,27 +58,40 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query self-attention with rope, over the tokens given or over a cache."""
+    """Grouped-query self-attention with rope, over the tokens given or over a cache.
+
+    Attributes:
+        serving: parameters are those of ``serving_params``, and a cache is returned.
+    """
 
     config: ModelConfig
     dtype: DTypeLike
     param_dtype: DTypeLike
     backend: str
+    serving: bool = False
 
     def setup(self) -> None:
         """Declare the projections."""
         config = self.config
-        self.query = self._projection(config.num_heads, "heads")
-        self.key = self._projection(config.num_kv_heads, "kv_heads")
-        self.value = self._projection(config.num_kv_heads, "kv_heads")
-        self.output = nn.DenseGeneral(
-            config.hidden_size,
-            axis=(-2, -1),
-            use_bias=False,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=on_axes(normal_init, "heads", "head_dim", "embed"),
-        )
+        self.output: nn.Module
+        if self.serving:
+            heads = config.num_heads + 2 * config.num_kv_heads
+            self.query_key_value = Product(
+                heads * config.head_dim, self.dtype, use_bias=config.attention_bias
+            )
+            self.output = Product(config.hidden_size, self.dtype)
+        else:
+            self.query = self._projection(config.num_heads, "heads")
+            self.key = self._projection(config.num_kv_heads, "kv_heads")
+            self.value = self._projection(config.num_kv_heads, "kv_heads")
+            self.output = nn.DenseGeneral(
+                config.hidden_size,
+                axis=(-2, -1),
+                use_bias=False,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                kernel_init=on_axes(normal_init, "heads", "head_dim", "embed"),
+            )
         if config.qk_norm:
             self.query_norm = RMSNorm(config.rms_norm_eps, "head_dim", self.dtype, self.param_dtype)
             self.key_norm = RMSNorm(config.rms_norm_eps, "head_dim", self.dtype, self.param_dtype)
@@ -92,39 +106,53 @@ class Attention(nn.Module):
             bias_init=on_axes(nn.initializers.zeros, axis, "head_dim"),
         )
 
+    def _projected(self, x: Float[Array, "B T D"]) -> list[jax.Array]:
+        """Queries, keys and values, ``[B, T, heads, H]``."""
+        if not self.serving:
+            return [self.query(x), self.key(x), self.value(x)]
+        n_query, n_key = self.config.num_heads, self.config.num_kv_heads
+        heads = self.query_key_value(x).reshape(*x.shape[:-1], -1, self.config.head_dim)
+        return jnp.split(heads, [n_query, n_query + n_key], axis=-2)
+
     def __call__(
         self,
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         angles: RopeAngles,
-        cache: KVCache | None,
-        layer: Int[Array, ""],
-    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        cache: LayerCache | None,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Attend; with a cache, write the new keys and values first and attend to its slots."""
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = self._projected(x)
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = apply_rope(query, angles), apply_rope(key, angles)
         if cache is None:
             attended = attention(query, key, value, backend=self.backend)
+            cache = LayerCache.of(key, value) if self.serving else None
         else:
-            cache = cache.write(layer, key, value, positions)
-            keys, values = cache.keys[layer], cache.values[layer]
-            keys, values = keys.astype(query.dtype), values.astype(query.dtype)
+            cache = cache.write(key, value, positions)
+            keys, values = cache.keys.astype(query.dtype), cache.values.astype(query.dtype)
             attended = cached_attention(query, keys, values, positions, backend=self.backend)
+        if self.serving:
+            attended = attended.reshape(*x.shape[:-1], -1)
         return self.output(attended), cache
 
 
 class FeedForward(nn.Module):
-    """down(silu(gate(x)) · up(x))."""
+    """down(silu(gate(x)) · up(x)). ``serving`` as in ``Attention``."""
 
     config: ModelConfig
     dtype: DTypeLike
     param_dtype: DTypeLike
+    serving: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Apply the gated feed-forward to every token."""
+        width, hidden = self.config.intermediate_size, self.config.hidden_size
+        if self.serving:
+            gate, up = jnp.split(Product(2 * width, self.dtype, name="gate_up")(x), 2, axis=-1)
+            return Product(hidden, self.dtype, name="down")(nn.silu(gate) * up)
 
         def dense(features: int, name: str, axes: tuple[str, str]) -> nn.Dense:
             return nn.Dense(
@@ -136,10 +164,9 @@ class FeedForward(nn.Module):
                 name=name,
             )
 
-        width = self.config.intermediate_size
         gate = dense(width, "gate", ("embed", "mlp"))(x)
         up = dense(width, "up", ("embed", "mlp"))(x)
-        return dense(self.config.hidden_size, "down", ("mlp", "embed"))(nn.silu(gate) * up)
+        return dense(hidden, "down", ("mlp", "embed"))(nn.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -149,25 +176,25 @@ class Layer(nn.Module):
     dtype: DTypeLike
     param_dtype: DTypeLike
     backend: str
+    serving: bool = False
 
     def setup(self) -> None:
         """Declare the parts."""
         epsilon = self.config.rms_norm_eps
+        kinds = (self.config, self.dtype, self.param_dtype)
         self.attention_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
-        self.attention = Attention(self.config, self.dtype, self.param_dtype, self.backend)
+        self.attention = Attention(*kinds, self.backend, serving=self.serving)
         self.mlp_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
-        self.mlp = FeedForward(self.config, self.dtype, self.param_dtype)
+        self.mlp = FeedForward(*kinds, serving=self.serving)
 
     def __call__(
         self,
-        carry: tuple[Float[Array, "B T D"], KVCache | None],
-        layer: Int[Array, ""],
+        x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         angles: RopeAngles,
-    ) -> tuple[tuple[Float[Array, "B T D"], KVCache | None], None]:
-        """Return the new residual stream and cache; nothing is stacked over layers."""
-        x, cache = carry
-        attended, cache = self.attention(self.attention_norm(x), positions, angles, cache, layer)
+        cache: LayerCache | None = None,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """Return the new residual stream and, when serving, the layer's cache."""
+        attended, cache = self.attention(self.attention_norm(x), positions, angles, cache)
         x = x + attended
-        x = x + self.mlp(self.mlp_norm(x))
-        return (x, cache), None
+        return x + self.mlp(self.mlp_norm(x)), cache

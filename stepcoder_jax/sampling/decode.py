@@ -1,4 +1,7 @@
-"""The jitted half of generation: one state record, prefill, and a chunk of decode steps."""
+"""The jitted half of generation: one state record, prefill, placing rows, a chunk of decode steps.
+
+Parameters and decoder are those for serving (``model.serving``) everywhere here.
+"""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
-from stepcoder_jax.model.apply import decode, row_positions
+from stepcoder_jax.model import apply
 from stepcoder_jax.model.cache import KVCache, init_cache
-from stepcoder_jax.model.decoder import Decoder, unembed
-from stepcoder_jax.sampling.nucleus import draw
+from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.serving import next_logits
+from stepcoder_jax.sampling.draw import draw
 from stepcoder_jax.types import Params
 
 
@@ -20,6 +24,7 @@ class DecodeSettings:
     """What a compiled decode step depends on besides shapes.
 
     Attributes:
+      top_k: 0 for no restriction; applied before ``top_p``.
       end_token: id that ends a row.
       pad_token: id written behind the end.
       max_new_tokens: R.
@@ -27,6 +32,7 @@ class DecodeSettings:
 
     temperature: float
     top_p: float
+    top_k: int = 0
     end_token: int
     pad_token: int
     max_new_tokens: int
@@ -34,89 +40,146 @@ class DecodeSettings:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
+class ReadPrompts:
+    """Prompts that have been read, from which rows can begin.
+
+    Attributes:
+      lengths: tokens of each prompt.
+      logits: of the token behind each prompt.
+      cache: keys and values of the prompts.
+    """
+
+    lengths: Int[Array, " G"]
+    logits: Float[Array, "G V"]
+    cache: KVCache
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
 class DecodeState:
-    """Rows in the middle of their responses.
+    """Rows in the middle of their responses, each in a slot.
 
     Attributes:
       tokens: response so far, ``pad_token`` beyond.
       logprobs: float32 of those tokens; 0 beyond.
       written: response tokens of each row.
+      budget: response tokens at which each row ends.
       position: place in the row, prompt included, that the next token will have.
       logits: of the next token of each row.
-      is_done: rows that have ended; they are carried along and nothing of them changes.
+      is_done: slots whose row has ended, or that never had one; nothing of them changes.
       keys: one PRNG key a row. The k-th token of a row is drawn with ``fold_in(key, k)``, so it
         depends on the row's own key, prompt and past only.
-      cache: keys and values of prompt and response; slot = position.
+      cache: keys and values of prompt and response; the cache's slot = position.
     """
 
-    tokens: Int[Array, "B R"]
-    logprobs: Float[Array, "B R"]
-    written: Int[Array, " B"]
-    position: Int[Array, " B"]
-    logits: Float[Array, "B V"]
-    is_done: Bool[Array, " B"]
-    keys: Key[Array, " B"]
+    tokens: Int[Array, "S R"]
+    logprobs: Float[Array, "S R"]
+    written: Int[Array, " S"]
+    budget: Int[Array, " S"]
+    position: Int[Array, " S"]
+    logits: Float[Array, "S V"]
+    is_done: Bool[Array, " S"]
+    keys: Key[Array, " S"]
     cache: KVCache
 
 
-@partial(jax.jit, static_argnames=("decoder", "settings", "samples"))
-def prefill(
-    params: Params,
-    prompts: Int[Array, "G P"],
-    lengths: Int[Array, " G"],
-    keys: Key[Array, " B"],
-    is_done: Bool[Array, " B"],
-    *,
-    decoder: Decoder,
-    settings: DecodeSettings,
-    samples: int,
-) -> DecodeState:
-    """Reads right-padded prompts once each and opens ``samples`` rows for every one.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """Which prompts begin in which slots.
 
-    Args:
-      prompts: ids, right-padded.
-      lengths: tokens of each prompt, at least 1.
-      keys: one a row, B = G × samples; the rows of a prompt are adjacent.
-      is_done: rows that only fill the batch up.
+    Attributes:
+      count: how many entries of the arrays below hold.
+      prompts: place of each row's prompt among the prompts read.
+      slots: where the row goes.
+      budget: response tokens at which it ends.
+      keys: its PRNG key.
     """
-    rows, width = prompts.shape
-    slots = width + settings.max_new_tokens
-    cache = init_cache(decoder.config, rows, slots, decoder.dtype)
-    read = decode(decoder, params, prompts, row_positions(prompts), cache)
-    last = jnp.take_along_axis(read.hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    shape = (rows * samples, settings.max_new_tokens)
+
+    count: Int[Array, ""]
+    prompts: Int[Array, " S"]
+    slots: Int[Array, " S"]
+    budget: Int[Array, " S"]
+    keys: Key[Array, " S"]
+
+
+def empty_state(decoder: Decoder, settings: DecodeSettings, slots: int, width: int) -> DecodeState:
+    """Slots without rows, for prompts of at most ``width`` tokens."""
+    shape = (slots, settings.max_new_tokens)
     return DecodeState(
         tokens=jnp.full(shape, settings.pad_token, jnp.int32),
         logprobs=jnp.zeros(shape, jnp.float32),
-        written=jnp.zeros(shape[0], jnp.int32),
-        position=jnp.repeat(lengths, samples),
-        logits=jnp.repeat(unembed(params, last), samples, axis=0),
-        is_done=is_done,
-        keys=keys,
-        cache=jax.tree.map(lambda x: jnp.repeat(x, samples, axis=1), read.cache),
+        written=jnp.zeros(slots, jnp.int32),
+        budget=jnp.zeros(slots, jnp.int32),
+        position=jnp.zeros(slots, jnp.int32),
+        logits=jnp.zeros((slots, decoder.config.vocab_size), jnp.float32),
+        is_done=jnp.ones(slots, bool),
+        keys=jax.random.split(jax.random.key(0), slots),
+        cache=init_cache(decoder.config, slots, width + settings.max_new_tokens, decoder.dtype),
     )
+
+
+@partial(jax.jit, static_argnames=("decoder",))
+def prefill(
+    params: Params, prompts: Int[Array, "G P"], lengths: Int[Array, " G"], *, decoder: Decoder
+) -> ReadPrompts:
+    """Reads right-padded prompts, each at least one token long, once each."""
+    read = apply.prefill(decoder, params, prompts)
+    last = jnp.take_along_axis(read.hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    return ReadPrompts(lengths=lengths, logits=next_logits(params, last), cache=read.cache)
+
+
+@partial(jax.jit, static_argnames=("settings",), donate_argnames=("state",))
+def place_rows(
+    state: DecodeState, read: ReadPrompts, placing: Placing, *, settings: DecodeSettings
+) -> DecodeState:
+    """Begins rows in slots whose rows have ended: one of a prompt, or several."""
+
+    def place(i: Int[Array, ""], state: DecodeState) -> DecodeState:
+        prompt, slot = placing.prompts[i], placing.slots[i]
+
+        def copy(old: Float[Array, "S K slots H"], new: Float[Array, "G K P H"]) -> Array:
+            row = jax.lax.dynamic_slice_in_dim(new, prompt, 1)
+            return jax.lax.dynamic_update_slice(old, row, (slot, 0, 0, 0))
+
+        return replace(
+            state,
+            tokens=state.tokens.at[slot].set(settings.pad_token),
+            logprobs=state.logprobs.at[slot].set(0.0),
+            written=state.written.at[slot].set(0),
+            budget=state.budget.at[slot].set(placing.budget[i]),
+            position=state.position.at[slot].set(read.lengths[prompt]),
+            logits=state.logits.at[slot].set(read.logits[prompt]),
+            is_done=state.is_done.at[slot].set(False),
+            keys=state.keys.at[slot].set(placing.keys[i]),
+            cache=jax.tree.map(copy, state.cache, read.cache),
+        )
+
+    return jax.lax.fori_loop(0, placing.count, place, state)
 
 
 @partial(jax.jit, static_argnames=("decoder", "settings", "steps"), donate_argnames=("state",))
 def decode_chunk(
     params: Params,
     state: DecodeState,
-    stop_now: Bool[Array, " B"],
+    stop_now: Bool[Array, " S"],
+    enough_done: Int[Array, ""],
     *,
     decoder: Decoder,
     settings: DecodeSettings,
     steps: int,
 ) -> DecodeState:
-    """Up to ``steps`` more tokens a row; returns early when every row has ended.
+    """Up to ``steps`` more tokens a row.
 
     Args:
       stop_now: rows that the host wants ended (a stop string was found).
+      enough_done: returns early when so many slots have no row, or only one that has ended.
     """
     state = replace(state, is_done=state.is_done | stop_now)
 
     def unfinished(carry: tuple[Int[Array, ""], DecodeState]) -> Bool[Array, ""]:
         taken, state = carry
-        return (taken < steps) & ~jnp.all(state.is_done)
+        return (taken < steps) & (jnp.sum(state.is_done) < enough_done)
 
     def step(
         carry: tuple[Int[Array, ""], DecodeState],
@@ -131,22 +194,22 @@ def decode_step(
 ) -> DecodeState:
     """Draws the next token of every row, writes it, and reads it."""
     keys = jax.vmap(jax.random.fold_in)(state.keys, state.written)
-    token, logprob = draw(state.logits, keys, settings.temperature, settings.top_p)
+    token, logprob = draw(state.logits, keys, settings.temperature, settings.top_p, settings.top_k)
     is_open = ~state.is_done
     rows = jnp.arange(token.shape[0])
     # A row that has ended writes out of range, which drops the write.
     at = (rows, jnp.where(is_open, state.written, settings.max_new_tokens))
     written = state.written + is_open
-    ended = (token == settings.end_token) | (written >= settings.max_new_tokens)
+    ended = (token == settings.end_token) | (written >= state.budget)
     where = jnp.where(is_open, state.position, state.cache.slots)
-    read = decode(decoder, params, token[:, None], where[:, None], state.cache)
+    read = apply.decode(decoder, params, token, where, state.cache)
     return replace(
         state,
         tokens=state.tokens.at[at].set(token, mode="drop"),
         logprobs=state.logprobs.at[at].set(logprob, mode="drop"),
         written=written,
         position=state.position + is_open,
-        logits=unembed(params, read.hidden[:, 0]),
+        logits=next_logits(params, read.hidden[:, 0]),
         is_done=state.is_done | ended,
         cache=read.cache,
     )

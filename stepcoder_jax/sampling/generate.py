@@ -1,7 +1,13 @@
-"""The host half of generation: prompts in, finished samples out as soon as they are finished."""
+"""The host half of generation: prompts in, finished samples out as soon as they are finished.
 
+Continuous batching: rows are decoded in a fixed number of slots; one that has ended leaves at the
+next look of the host, and the next row takes its slot.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -10,9 +16,23 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from stepcoder_jax.model.decoder import Decoder
-from stepcoder_jax.program import TokenBytes, find_stop
-from stepcoder_jax.sampling.decode import DecodeSettings, DecodeState, decode_chunk, prefill
+from stepcoder_jax.model.serving import serving_decoder, serving_params
+from stepcoder_jax.program import TokenBytes
+from stepcoder_jax.sampling.decode import (
+    DecodeSettings,
+    DecodeState,
+    Placing,
+    ReadPrompts,
+    decode_chunk,
+    empty_state,
+    place_rows,
+    prefill,
+)
+from stepcoder_jax.sampling.stops import StopFinder
 from stepcoder_jax.types import Params, Prompt, Sample
+
+# Where rows wait, decoding is left for them as soon as this share of the slots is free.
+_FREE_SHARE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +40,12 @@ class Sampler:
     """Everything about generation that does not change from call to call.
 
     Attributes:
-      prompt_buckets: allowed prompt widths, ascending; a call uses the smallest that fits, so that
-        at most this many programs are compiled.
+      decoder: as it is trained.
+      prompt_buckets: allowed prompt widths, ascending; prompts are read at the smallest that fits,
+        so that at most this many programs are compiled for each.
       slots: rows decoded together.
-      chunk_tokens: decode steps between two looks of the host.
+      prefill_prompts: prompts read together; the samples of a prompt share one reading.
+      chunk_tokens: decode steps between two looks of the host, at most.
       stop: strings that end a response.
       place: puts input arrays where the parameters are (the mesh).
     """
@@ -36,6 +58,7 @@ class Sampler:
     chunk_tokens: int
     stop: tuple[str, ...]
     place: Callable[[Any], Any]
+    prefill_prompts: int = 8
 
     def generate(
         self,
@@ -44,12 +67,14 @@ class Sampler:
         keys: Key[Array, " B"],
         *,
         samples: int,
+        budgets: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, Sample]]:
         """Samples every prompt ``samples`` times and yields rows in the order they finish.
 
         Args:
           prompts: none longer than the last bucket.
           keys: one a row; row ``i * samples + j`` is the j-th sample of prompt i.
+          budgets: the most tokens of each row, at most ``max_new_tokens``, which is the default.
 
         Yields:
           (row, sample). Tokens behind a stop string are cut off.
@@ -57,51 +82,11 @@ class Sampler:
         Raises:
           ValueError: a prompt does not fit the longest bucket.
         """
-        group = max(1, self.slots // samples)
-        # Prompts of like length go together: a group is as wide as its longest.
-        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
-        for first in range(0, len(prompts), group):
-            chosen = by_length[first : first + group]
-            # A short last group is filled up with rows that never open: one compiled shape.
-            filled = chosen + chosen[-1:] * (min(group, len(prompts)) - len(chosen))
-            rows = np.add.outer(np.array(filled) * samples, np.arange(samples)).ravel()
-            texts = [prompts[i] for i in filled]
-            for row, sample in self._decode(params, texts, keys[rows], len(chosen), samples):
-                yield int(rows[row]), sample
+        if prompts:
+            yield from _Batch(self, params, prompts, keys, samples, budgets).run()
 
-    def _decode(
-        self,
-        params: Params,
-        prompts: Sequence[Prompt],
-        keys: Key[Array, " B"],
-        wanted: int,
-        samples: int,
-    ) -> Iterator[tuple[int, Sample]]:
-        """One group of rows from prefill to the end; only the first ``wanted`` prompts open."""
-        open_rows = np.arange(len(prompts) * samples) < wanted * samples
-        tokens, lengths = self._pad(prompts)
-        state = prefill(
-            params,
-            *self.place((tokens, lengths)),
-            *self.place((keys, jnp.asarray(~open_rows))),
-            decoder=self.decoder,
-            settings=self.settings,
-            samples=samples,
-        )
-        while open_rows.any():
-            state = decode_chunk(
-                params,
-                state,
-                self.place(jnp.asarray(~open_rows)),
-                decoder=self.decoder,
-                settings=self.settings,
-                steps=self.chunk_tokens,
-            )
-            for row, sample in self._finished(state, open_rows):
-                open_rows[row] = False
-                yield row, sample
-
-    def _pad(self, prompts: Sequence[Prompt]) -> tuple[jax.Array, jax.Array]:
+    def width(self, prompts: Sequence[Prompt]) -> int:
+        """The smallest bucket that holds the prompts. Raises ValueError if none does."""
         longest = max(len(p.tokens) for p in prompts)
         fitting = [b for b in self.prompt_buckets if b >= longest]
         if not fitting:
@@ -109,39 +94,150 @@ class Sampler:
                 f"a prompt has {longest} tokens, the longest bucket {self.prompt_buckets[-1]}:"
                 " raise rollout.prompt_buckets"
             )
-        tokens = np.full((len(prompts), fitting[0]), self.settings.pad_token, dtype=np.int32)
-        for row, prompt in zip(tokens, prompts, strict=True):
-            row[: len(prompt.tokens)] = prompt.tokens
-        lengths = np.array([len(p.tokens) for p in prompts], dtype=np.int32)
-        return jnp.asarray(tokens), jnp.asarray(lengths)
+        return fitting[0]
 
-    def _finished(self, state: DecodeState, open_rows: np.ndarray) -> Iterator[tuple[int, Sample]]:
+    @cached_property
+    def serving(self) -> Decoder:
+        """The decoder as it generates."""
+        return serving_decoder(self.decoder)
+
+
+@dataclass(kw_only=True)
+class _Row:
+    """A row that is being decoded."""
+
+    row: int
+    stops: StopFinder
+
+
+class _Batch:
+    """One call: the rows that wait, the prompts that have been read, and the rows in the slots."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        params: Params,
+        prompts: Sequence[Prompt],
+        keys: Key[Array, " B"],
+        samples: int,
+        budgets: Sequence[int] | None,
+    ) -> None:
+        self._sampler, self._prompts, self._samples = sampler, prompts, samples
+        n_rows = len(prompts) * samples
+        self._keys = keys
+        most = sampler.settings.max_new_tokens
+        self._budgets = np.full(n_rows, most) if budgets is None else np.asarray(budgets)
+        # Prompts of like length are read together: all are as wide as the longest.
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
+        self._unread = deque(by_length)
+        self._waiting = deque(i * samples + j for i in by_length for j in range(samples))
+        self._reading: dict[int, int] = {}
+        self._read: ReadPrompts | None = None
+        self._slots: list[_Row | None] = [None] * min(sampler.slots, n_rows)
+        width = sampler.width(prompts)
+        self._params = serving_params(params, dtype=sampler.decoder.dtype)
+        self._state = sampler.place(
+            empty_state(sampler.decoder, sampler.settings, len(self._slots), width)
+        )
+
+    def run(self) -> Iterator[tuple[int, Sample]]:
+        """Yields rows as they finish, while the others go on."""
+        self._fill()
+        self._decode()
+        while any(self._slots):
+            finished = self._finished()
+            self._fill()
+            # At work on the next chunk before the caller is, on what has finished.
+            self._decode()
+            yield from finished
+
+    def _fill(self) -> None:
+        """Begin waiting rows in the free slots."""
+        free = deque(slot for slot, row in enumerate(self._slots) if row is None)
+        while free and self._waiting:
+            if self._waiting[0] // self._samples not in self._reading:
+                self._read_more()
+            self._place(free)
+
+    def _read_more(self) -> None:
+        """Read the next prompts, in the place of those that all rows have begun from."""
+        sampler = self._sampler
+        n_read = min(sampler.prefill_prompts, len(self._prompts))
+        chosen = [self._unread.popleft() for _ in range(min(n_read, len(self._unread)))]
+        # Fewer than usual are filled up: one compiled shape.
+        filled = [self._prompts[i] for i in chosen + chosen[-1:] * (n_read - len(chosen))]
+        width = sampler.width(filled)
+        tokens = np.full((n_read, width), sampler.settings.pad_token, np.int32)
+        for row, prompt in zip(tokens, filled, strict=True):
+            row[: len(prompt.tokens)] = prompt.tokens
+        lengths = np.array([len(p.tokens) for p in filled], np.int32)
+        arrays = sampler.place((jnp.asarray(tokens), jnp.asarray(lengths)))
+        self._read = prefill(self._params, *arrays, decoder=sampler.serving)
+        self._reading = {prompt: place for place, prompt in enumerate(chosen)}
+
+    def _place(self, free: deque[int]) -> None:
+        """Begin rows of the prompts read last."""
+        chosen: list[tuple[int, int, int]] = []
+        while free and self._waiting and self._waiting[0] // self._samples in self._reading:
+            row, slot = self._waiting.popleft(), free.popleft()
+            chosen.append((self._reading[row // self._samples], slot, row))
+            stops = StopFinder(self._sampler.token_bytes, self._sampler.stop)
+            self._slots[slot] = _Row(row=row, stops=stops)
+        # As many entries as there are slots, whatever their number that holds.
+        filled = np.array(chosen + chosen[-1:] * (len(self._slots) - len(chosen)), np.int32)
+        prompts, slots, rows = filled.T
+        placing = Placing(
+            count=jnp.int32(len(chosen)),
+            prompts=jnp.asarray(prompts),
+            slots=jnp.asarray(slots),
+            budget=jnp.asarray(self._budgets[rows].astype(np.int32)),
+            keys=self._keys[rows],
+        )
+        self._state = place_rows(
+            self._state,
+            self._read,
+            self._sampler.place(placing),
+            settings=self._sampler.settings,
+        )
+
+    def _decode(self) -> None:
+        if not any(self._slots):
+            return
+        sampler = self._sampler
+        is_free = np.array([row is None for row in self._slots])
+        enough = len(self._slots)
+        if self._waiting:
+            enough = int(is_free.sum()) + max(1, enough // _FREE_SHARE)
+        self._state = decode_chunk(
+            self._params,
+            self._state,
+            *sampler.place((jnp.asarray(is_free), jnp.int32(enough))),
+            decoder=sampler.serving,
+            settings=sampler.settings,
+            steps=sampler.chunk_tokens,
+        )
+
+    def _finished(self) -> list[tuple[int, Sample]]:
         """Rows that ended in the last chunk, by themselves or by a stop string."""
+        state: DecodeState = self._state
         tokens, logprobs, written, is_done = jax.device_get(
             (state.tokens, state.logprobs, state.written, state.is_done)
         )
-        for row in np.flatnonzero(open_rows):
-            ids = tokens[row, : written[row]].tolist()
-            kept = self._stop_length(ids)
-            if kept is None and not is_done[row]:
+        finished = []
+        for slot, row in enumerate(self._slots):
+            if row is None:
                 continue
-            ended = kept is None and bool(ids) and ids[-1] == self.settings.end_token
-            ids = ids[:kept]
-            yield (
-                int(row),
-                Sample(
-                    tokens=tuple(ids),
-                    logprobs=tuple(logprobs[row, : len(ids)].tolist()),
-                    stopped="stop_string" if kept else "end_token" if ended else "budget",
-                ),
+            ids = tokens[slot, : written[slot]]
+            is_stopped = row.stops.feed(ids[row.stops.n_tokens :].tolist())
+            if not is_stopped and not is_done[slot]:
+                continue
+            ids = ids[: row.stops.n_tokens].tolist()
+            ended = bool(ids) and ids[-1] == self._sampler.settings.end_token
+            sample = Sample(
+                tokens=tuple(ids),
+                logprobs=tuple(logprobs[slot, : len(ids)].tolist()),
+                stopped="stop_string" if is_stopped else "end_token" if ended else "budget",
             )
-
-    def _stop_length(self, ids: list[int]) -> int | None:
-        """How many tokens reach the end of the first stop string; None without one."""
-        if not self.stop:
-            return None
-        pieces = [self.token_bytes.join([i]) for i in ids]
-        _, end = find_stop(b"".join(pieces), self.stop)
-        if end is None:
-            return None
-        return int(np.searchsorted(np.cumsum([len(p) for p in pieces]), end)) + 1
+            finished.append((row.row, sample))
+            self._slots[slot] = None
+        return finished

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
 
@@ -193,15 +194,23 @@ def test_broker_killed_twice_is_said():
         assert client.submit(napping(0)).result(timeout=30).verdict == "passed"
 
 
+@contextmanager
 def start(requests):
     """The command, at work on ``requests``, its standard input still open."""
+    # A shell has its background jobs ignore this one, and what they start inherits it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    process.stdin.write(b"".join(map(as_line, requests)))
-    process.stdin.flush()
-    assert b"isolation" in process.stderr.readline()
-    return process
+    signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            process.stdin.write(b"".join(map(as_line, requests)))
+            process.stdin.flush()
+            assert b"isolation" in process.stderr.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("seed", range(3))

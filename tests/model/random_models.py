@@ -11,6 +11,7 @@ from stepcoder_jax.model.cache import KVCache
 from stepcoder_jax.model.config import SHAPES, ModelConfig
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
+from stepcoder_jax.model.serving import next_logits, serving_decoder, serving_params
 
 TINY = SHAPES["tiny-test"]
 
@@ -54,5 +55,7 @@ def logits_of(decoder: Decoder, params: dict, tokens: jax.Array) -> jax.Array:
 def cached_logits_of(
     decoder: Decoder, params: dict, tokens: jax.Array, positions: jax.Array, cache: KVCache
 ) -> tuple[jax.Array, KVCache]:
-    hidden, cache = decoder.apply({"params": params}, tokens, positions, cache)
-    return unembed(params, hidden), cache
+    weights = serving_params(params, dtype=decoder.dtype)
+    hidden, cache = serving_decoder(decoder).apply({"params": weights}, tokens, positions, cache)
+    logits = next_logits(weights, hidden.reshape(-1, hidden.shape[-1]))
+    return logits.reshape(*tokens.shape, -1), cache

@@ -13,7 +13,7 @@ from random_models import cached_logits_of, logits_of
 
 from stepcoder_jax.model.cache import init_cache
 from stepcoder_jax.model.config import SHAPES
-from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.load import LoadedModel, load_model
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
@@ -57,8 +57,8 @@ def greedy(decoder: Decoder, params: dict, tokens: jax.Array, lengths: jax.Array
     def step(carry: tuple, offset: jax.Array) -> tuple:
         token, cache = carry
         where = (lengths + offset)[:, None]
-        hidden, cache = decoder.apply({"params": params}, token[:, None], where, cache)
-        return (jnp.argmax(unembed(params, hidden[:, 0]), axis=-1), cache), token
+        logits, cache = cached_logits_of(decoder, params, token[:, None], where, cache)
+        return (jnp.argmax(logits[:, 0], axis=-1), cache), token
 
     _, tokens = jax.lax.scan(step, (first, cache), jnp.arange(NEW_TOKENS))
     return tokens.T

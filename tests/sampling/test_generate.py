@@ -12,7 +12,7 @@ from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
 from stepcoder_jax.program import TokenBytes
-from stepcoder_jax.sampling import decode
+from stepcoder_jax.sampling import decode, generate
 from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
 from stepcoder_jax.types import Prompt, Sample
@@ -112,11 +112,62 @@ def test_greedy_rows_of_one_prompt_are_the_argmax_of_the_full_pass() -> None:
             tokens.append(token)
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Grows by one entry with every call of a compiled function of the engine."""
+    calls: list[str] = []
+    function = getattr(generate, name)
+
+    def call(*arguments: object, **named: object) -> object:
+        calls.append(name)
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(generate, name, call)
+    return calls
+
+
 def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
-    run(SAMPLER, PROMPTS, samples=2)
-    before = decode.prefill._cache_size(), decode.decode_chunk._cache_size()
-    run(SAMPLER, PROMPTS[::-1], samples=2, seed=9)
-    assert (decode.prefill._cache_size(), decode.decode_chunk._cache_size()) == before
+    functions = (decode.prefill, decode.place_rows, decode.decode_chunk)
+    narrow = replace(SAMPLER, slots=4)
+    run(narrow, PROMPTS * 2, samples=3)
+    before = [function._cache_size() for function in functions]
+    run(narrow, PROMPTS[::-1] * 2, samples=3, seed=9)
+    run(narrow, PROMPTS[1:] * 3, samples=3, seed=10)
+    assert [function._cache_size() for function in functions] == before
+
+
+def test_a_row_that_ends_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = replace(SETTINGS, end_token=-1)
+    sampler = replace(SAMPLER, settings=endless, slots=2, chunk_tokens=1)
+    budgets = [14, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14]
+    keys = jax.random.split(jax.random.key(3), 12)
+    steps = counted(monkeypatch, "decode_chunk")
+    lengths, steps_at = {}, {}
+    rows = sampler.generate(PARAMS, PROMPTS * 4, keys, samples=1, budgets=budgets)
+    for row, sample in rows:
+        lengths[row], steps_at[row] = len(sample.tokens), len(steps)
+    assert [lengths[row] for row in range(12)] == budgets
+    # 38 tokens in two slots; in pairs of rows it would have been 32 steps.
+    assert len(steps) <= 24
+    # Rows are handed out while others go on.
+    assert min(steps_at.values()) <= 3
+
+
+def test_the_samples_of_a_prompt_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = counted(monkeypatch, "prefill")
+    run(replace(SAMPLER, slots=3, prefill_prompts=1), PROMPTS, samples=5)
+    assert len(readings) == len(PROMPTS)
+
+
+def test_budgets_hold_and_the_rows_before_them_stay_as_they_were() -> None:
+    free = run(SAMPLER, PROMPTS, samples=2)
+    keys = jax.random.split(jax.random.key(3), 6)
+    rows = dict(SAMPLER.generate(PARAMS, PROMPTS, keys, samples=2, budgets=[3] * 6))
+    assert [rows[i].tokens for i in range(6)] == [s.tokens[:3] for s in free]
+    assert {rows[i].stopped for i in range(6) if len(free[i].tokens) > 3} == {"budget"}
+
+
+def test_no_prompts_are_no_rows() -> None:
+    assert run(SAMPLER, [], samples=2) == []
 
 
 def test_a_prompt_that_fits_no_bucket_is_refused() -> None:

@@ -1,11 +1,12 @@
-"""Drawing from the nucleus, against a sort."""
+"""The nucleus and the most probable tokens, against a sort, and draws from them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stepcoder_jax.sampling.nucleus import draw, nucleus
+from stepcoder_jax.sampling.draw import draw
+from stepcoder_jax.sampling.nucleus import in_nucleus, most_probable, nucleus
 
 
 def sorted_nucleus(row: np.ndarray, top_p: float) -> set[int]:
@@ -53,3 +54,53 @@ def test_temperature_0_is_greedy_with_logprobs_at_1() -> None:
     tokens, logprobs = draw(logits, jax.random.split(jax.random.key(0), 1), 0.0, 0.5)
     assert tokens.tolist() == [1]
     np.testing.assert_allclose(logprobs, jax.nn.log_softmax(logits)[0, 1:2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.99])
+def test_a_token_is_in_the_nucleus_when_the_nucleus_has_it(top_p: float) -> None:
+    logits = np.random.default_rng(1).normal(size=(50, 50)).astype(np.float32) * 3
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    kept = np.asarray(nucleus(probabilities, top_p))
+    for token in range(50):
+        tokens = jnp.full(50, token)
+        np.testing.assert_array_equal(in_nucleus(probabilities, tokens, top_p), kept[:, token])
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 49])
+def test_the_most_probable_are_what_sorting_gives(top_k: int) -> None:
+    logits = np.random.default_rng(2).normal(size=(64, 50)).astype(np.float32)
+    probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
+    kept = np.asarray(most_probable(jnp.asarray(probabilities), top_k))
+    for row, mask in zip(probabilities, kept, strict=True):
+        assert set(np.flatnonzero(mask)) == set(np.argsort(-row)[:top_k])
+
+
+def test_no_most_probable_is_no_restriction() -> None:
+    assert most_probable(jnp.array([[0.9, 0.1]]), 0).all()
+    assert most_probable(jnp.array([[0.9, 0.1]]), 2).all()
+
+
+def shares(logits: np.ndarray, count: int, *settings: float) -> np.ndarray:
+    keys = jax.random.split(jax.random.key(3), count)
+    rows = jnp.broadcast_to(jnp.asarray(logits), (count, len(logits)))
+    tokens, _ = jax.jit(draw, static_argnums=(2, 3, 4))(rows, keys, *settings)
+    return np.bincount(np.asarray(tokens), minlength=len(logits)) / count
+
+
+@pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.8, 0.95])
+def test_restricted_draws_have_the_nucleus_distribution(top_p: float) -> None:
+    logits = np.random.default_rng(4).normal(size=600).astype(np.float32) * 2
+    expected = np.asarray(jax.nn.softmax(logits / 0.7))
+    expected = np.where([i in sorted_nucleus(expected, top_p) for i in range(600)], expected, 0)
+    expected /= expected.sum()
+    found = shares(logits, 20_000, 0.7, top_p, 0)
+    assert np.all(found[expected == 0] == 0)
+    # Five standard deviations: there are some hundred shares.
+    assert np.all(np.abs(found - expected) <= 5 * np.sqrt(expected / 20_000))
+
+
+def test_top_k_is_applied_before_top_p() -> None:
+    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
+    # Of the first three the first two have 0.78, which is enough for 0.75; of all four, 0.7.
+    assert set(np.flatnonzero(shares(logits, 2000, 1.0, 0.75, 3))) == {0, 1}
+    assert set(np.flatnonzero(shares(logits, 2000, 1.0, 0.75, 0))) == {0, 1, 2}

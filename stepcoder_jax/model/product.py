@@ -1,0 +1,47 @@
+"""Products of few rows with large matrices, as decoding does them: one reading of every weight."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+# Up to so many rows, copying the matrix is what takes time.
+_FEW_ROWS = 128
+
+
+def product(
+    x: Float[Array, "*batch K"], kernel: Float[Array, "N K"], dtype: DTypeLike
+) -> Float[Array, "*batch N"]:
+    """X · kernelᵀ, added up in float32 and returned as ``dtype``."""
+    rows = x.reshape(-1, x.shape[-1])
+    contract = (((1,), (1,)), ((), ()))
+    if jax.default_backend() == "cpu" and rows.shape[0] <= _FEW_ROWS:
+        # XLA's matrix product for CPUs copies its second operand into blocks before it begins: let
+        # that be the rows. The barrier keeps it from turning the operands round again.
+        found = jax.lax.dot_general(kernel, rows, contract, preferred_element_type=jnp.float32)
+        found = jax.lax.optimization_barrier(found).T
+    else:
+        found = jax.lax.dot_general(rows, kernel, contract, preferred_element_type=jnp.float32)
+    return found.astype(dtype).reshape(*x.shape[:-1], kernel.shape[0])
+
+
+class Product(nn.Module):
+    """A dense layer whose kernel lies as torch has it: outputs × inputs."""
+
+    features: int
+    dtype: DTypeLike
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch K"]) -> Float[Array, "*batch N"]:
+        """Multiply, and add the bias."""
+        zeros = nn.initializers.zeros
+        kernel = self.param("kernel", zeros, (self.features, x.shape[-1]), self.dtype)
+        out = product(x, kernel, self.dtype)
+        if not self.use_bias:
+            return out
+        bias = self.param("bias", zeros, (self.features,), self.dtype)
+        return out + jnp.broadcast_to(bias, out.shape)

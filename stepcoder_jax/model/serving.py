@@ -1,0 +1,78 @@
+"""The parameters as generation reads them: a layer at a time, products that share an input fused.
+
+Training stacks its layers, which keeps what is compiled small. Decoding reads every weight once a
+token: from a stack each layer would be copied out first, and many small products wait for memory
+where one larger would not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from stepcoder_jax.model.decoder import Decoder, Params
+from stepcoder_jax.model.product import product
+
+
+def serving_decoder(decoder: Decoder) -> Decoder:
+    """The module that computes with :func:`serving_params`."""
+    return decoder.clone(serving=True)
+
+
+@partial(jax.jit, static_argnames=("dtype",))
+def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
+    """Rearranges a policy's parameters for ``serving_decoder``.
+
+    Args:
+      params: as ``init_policy`` lays them out.
+      dtype: of activations: what the products are computed in. Scales of norms stay float32.
+
+    Returns:
+      A copy: one tree a layer; every matrix outputs × inputs; queries, keys and values in one
+      matrix, gate and up in another.
+    """
+    stacked = params["layers"]
+    n_layers = jax.tree.leaves(stacked)[0].shape[0]
+    layers = [_layer(jax.tree.map(lambda x, i=i: x[i], stacked)) for i in range(n_layers)]
+    whole = {name: value for name, value in params.items() if name != "layers"}
+    if "unembedding" in whole:
+        whole["unembedding"] = whole["unembedding"].T
+    return _cast(whole | {f"layer_{i}": layer for i, layer in enumerate(layers)}, dtype)
+
+
+def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+    """Logits in float32 of the tokens behind hidden states; parameters are for serving."""
+    kernel = params["unembedding"] if "unembedding" in params else params["embedding"]
+    return product(hidden, kernel.astype(hidden.dtype), jnp.float32)
+
+
+def _layer(layer: Params) -> dict[str, Any]:
+    attention, mlp = dict(layer["attention"]), layer["mlp"]
+    heads = [attention.pop(name) for name in ("query", "key", "value")]
+    attention["query_key_value"] = {
+        name: jnp.concatenate([_outputs_first(part[name]) for part in heads]) for name in heads[0]
+    }
+    output = attention["output"]["kernel"]
+    attention["output"] = {"kernel": output.reshape(-1, output.shape[-1]).T}
+    gate_up = jnp.concatenate([mlp[name]["kernel"].T for name in ("gate", "up")])
+    mlp = {"gate_up": {"kernel": gate_up}, "down": {"kernel": mlp["down"]["kernel"].T}}
+    return {**layer, "attention": attention, "mlp": mlp}
+
+
+def _outputs_first(x: Float[Array, "*D heads H"]) -> Array:
+    """A kernel ``[D, heads, H]`` as ``[heads · H, D]``; a bias ``[heads, H]`` flat."""
+    return x.reshape(-1) if x.ndim == 2 else x.reshape(x.shape[0], -1).T
+
+
+def _cast(tree: dict[str, Any], dtype: DTypeLike) -> dict[str, Any]:
+    return {
+        name: _cast(value, dtype)
+        if isinstance(value, dict)
+        else (value if name == "scale" else value.astype(dtype))
+        for name, value in tree.items()
+    }

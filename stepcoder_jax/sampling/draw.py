@@ -1,0 +1,118 @@
+"""Drawing one token a row from tempered logits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key
+
+from stepcoder_jax.sampling.nucleus import in_nucleus, most_probable, nucleus
+
+# A row whose draws have all been refused takes one from the nucleus itself: at top_p = 0.9 that
+# happens once in 10^12 tokens, and the tokens have the same distribution either way.
+_MAX_TRIALS = 12
+_BLOCK = 256
+
+
+def draw(
+    logits: Float[Array, "B V"],
+    keys: Key[Array, " B"],
+    temperature: float,
+    top_p: float,
+    top_k: int = 0,
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """Draws a token a row, and says how probable it was.
+
+    Args:
+      logits: any float type.
+      keys: one key a row, ``[B]``: a row's draw does not depend on the other rows.
+      temperature: 0 takes the most probable token.
+      top_p: restricts the draw, not the log-probability; 1 is no restriction.
+      top_k: restricts the draw before ``top_p`` does; 0 is no restriction.
+
+    Returns:
+      int32 tokens, and their float32 log-probabilities at the temperature (at 1 when it is 0) over
+      the whole vocabulary.
+    """
+    logits = logits.astype(jnp.float32)
+    scaled = logits / temperature if temperature > 0 else logits
+    normaliser = jax.nn.logsumexp(scaled, axis=-1, keepdims=True)
+    if temperature > 0:
+        probabilities = jnp.exp(scaled - normaliser)
+        if top_k > 0:
+            kept = jnp.where(most_probable(probabilities, top_k), probabilities, 0.0)
+            probabilities = kept / jnp.sum(kept, axis=-1, keepdims=True)
+        tokens = _restricted(probabilities, keys, top_p)
+    else:
+        tokens = jnp.argmax(logits, axis=-1)
+    chosen = jnp.take_along_axis(scaled - normaliser, tokens[:, None], axis=-1)[:, 0]
+    return tokens.astype(jnp.int32), chosen
+
+
+class _Trials(NamedTuple):
+    """Draws so far: how many, the last of each row, and which rows are content with theirs."""
+
+    number: Int[Array, ""]
+    tokens: Int[Array, " B"]
+    is_content: Bool[Array, " B"]
+
+
+def _restricted(
+    probabilities: Float[Array, "B V"], keys: Key[Array, " B"], top_p: float
+) -> Int[Array, " B"]:
+    """One draw a row from its nucleus: draws from the whole row until one lies in there.
+
+    To see whether a token lies in the nucleus takes one pass over the row, to find the nucleus
+    many. The distribution is the same: rejection from the whole row.
+    """
+    if top_p >= 1.0:
+        return _inverse_cdf(probabilities, jax.vmap(jax.random.uniform)(keys))
+
+    def try_once(trials: _Trials) -> _Trials:
+        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, trials.number)
+        tokens = _inverse_cdf(probabilities, jax.vmap(jax.random.uniform)(fresh))
+        tokens = jnp.where(trials.is_content, trials.tokens, tokens)
+        return _Trials(trials.number + 1, tokens, in_nucleus(probabilities, tokens, top_p))
+
+    def is_wanted(trials: _Trials) -> Bool[Array, ""]:
+        return (trials.number < _MAX_TRIALS) & ~jnp.all(trials.is_content)
+
+    n_rows = probabilities.shape[0]
+    none = _Trials(jnp.int32(0), jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool))
+    trials = jax.lax.while_loop(is_wanted, try_once, none)
+
+    def from_the_nucleus() -> Int[Array, " B"]:
+        kept = jnp.where(nucleus(probabilities, top_p), probabilities, 0.0)
+        tokens = _inverse_cdf(kept, jax.vmap(jax.random.uniform)(keys))
+        return jnp.where(trials.is_content, trials.tokens, tokens)
+
+    return jax.lax.cond(jnp.all(trials.is_content), lambda: trials.tokens, from_the_nucleus)
+
+
+def _inverse_cdf(weights: Float[Array, "B V"], uniform: Float[Array, " B"]) -> Int[Array, " B"]:
+    """The token at which the running sum passes ``uniform`` of the total; never a zero weight.
+
+    In two steps, the block and the token within it, because a running sum over all of a large
+    vocabulary is slow.
+    """
+    n_rows, n_tokens = weights.shape
+    n_blocks = -(-n_tokens // _BLOCK)
+    blocks = jnp.pad(weights, ((0, 0), (0, n_blocks * _BLOCK - n_tokens)))
+    blocks = blocks.reshape(n_rows, n_blocks, _BLOCK)
+    masses = jnp.sum(blocks, axis=-1)
+    target = uniform * jnp.sum(masses, axis=-1)
+    block = _first_beyond(masses, target)
+    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+    is_before = jnp.arange(n_blocks)[None] < block[:, None]
+    rest = target - jnp.sum(jnp.where(is_before, masses, 0.0), axis=-1)
+    return block * _BLOCK + _first_beyond(inside, rest)
+
+
+def _first_beyond(weights: Float[Array, "B N"], target: Float[Array, " B"]) -> Int[Array, " B"]:
+    """First place at which the running sum passes ``target``; never one without weight."""
+    place = jnp.sum(jnp.cumsum(weights, axis=-1) <= target[:, None], axis=-1)
+    # Rounding can leave the target at the very total, or below 0: the ends with weight hold.
+    first = jnp.argmax(weights > 0, axis=-1)
+    last = weights.shape[-1] - 1 - jnp.argmax(weights[:, ::-1] > 0, axis=-1)
+    return jnp.clip(place, first, last)
