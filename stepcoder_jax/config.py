@@ -25,7 +25,8 @@ class ModelSettings:
       vocab_size: size of the tokenizer trained for fresh weights.
       split_digits: whether that tokenizer keeps every digit apart.
       dtype: of activations. Parameters, moments, log-probs and losses are float32 always.
-      attention: back end of the attention function.
+      attention: ``xla`` runs anywhere; ``cudnn`` needs an NVIDIA GPU and ``dtype`` bfloat16;
+        ``splash`` needs a TPU.
       remat: what the backward pass recomputes: nothing, whole layers, or all but the matmuls.
       logprob_chunk_tokens: positions whose logits exist at one time.
     """
@@ -35,7 +36,7 @@ class ModelSettings:
     vocab_size: int = 1024
     split_digits: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["xla", "cudnn"] = "xla"
+    attention: Literal["xla", "cudnn", "splash"] = "xla"
     remat: Literal["none", "layer", "dots"] = "none"
     logprob_chunk_tokens: int = 512
 
@@ -362,6 +363,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self) -> None:
+        _check_model(self)
         _check_iteration(self)
         _check_sampling(self)
         _check_method(self)
@@ -375,6 +377,13 @@ class RunConfig:
 def _require(ok: bool, name: str, value: object, allowed: str) -> None:
     if not ok:
         raise ConfigError(f"{name} = {value!r}: {allowed}")
+
+
+def _check_model(c: RunConfig) -> None:
+    """The fused kernel computes in the activations' type."""
+    fits = c.model.attention != "cudnn" or c.model.dtype == "bfloat16"
+    half = "takes 16 bits only: set model.dtype = bfloat16, or model.attention = xla"
+    _require(fits, "model.attention", c.model.attention, half)
 
 
 def _check_iteration(c: RunConfig) -> None:

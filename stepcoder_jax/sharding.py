@@ -1,10 +1,11 @@
 """The device mesh, and the one table from logical axis to mesh axis."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from stepcoder_jax.config import ConfigError, MeshConfig
 
@@ -91,11 +92,42 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def _fit(spec: PartitionSpec, x: Any, mesh: Mesh) -> PartitionSpec:
+def parts_of(axis: str) -> int:
+    """Into how many parts the current mesh (``jax.set_mesh``) splits a logical axis; 1 without."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else _parts(LOGICAL_TO_MESH[axis], mesh)
+
+
+def on_own_part(
+    function: Callable[..., jax.Array],
+    arrays: Sequence[jax.Array],
+    *,
+    axes: Sequence[tuple[str | None, ...]],
+) -> jax.Array:
+    """``function(*arrays)``, each device of the current mesh computing its own part of the result.
+
+    For kernels that the compiler cannot split by itself. An axis that the mesh does not divide
+    stays whole on every device.
+
+    Args:
+      function: treats the parts independently; its result has the shape of the first array.
+      axes: logical axes of each array.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(*arrays)
+    specs = tuple(_fit(partition_spec(a), x, mesh) for a, x in zip(axes, arrays, strict=True))
+    # A Pallas kernel does not say over which mesh axes its result varies, so nothing can check it.
+    split = jax.shard_map(function, in_specs=specs, out_specs=specs[0], check_vma=False)
+    return split(*arrays)
+
+
+def _fit(spec: PartitionSpec, x: Any, mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """Drops the split of an axis that the mesh does not divide (3 kv-heads over 2 devices)."""
-    sizes = []
-    for size, entry in zip(np.shape(x), spec, strict=False):
-        names = () if entry is None else (entry,) if isinstance(entry, str) else entry
-        parts = int(np.prod([mesh.shape[n] for n in names]))
-        sizes.append(entry if size % parts == 0 else None)
-    return PartitionSpec(*sizes)
+    pairs = zip(np.shape(x), spec, strict=False)
+    return PartitionSpec(*(e if size % _parts(e, mesh) == 0 else None for size, e in pairs))
+
+
+def _parts(entry: str | tuple[str, ...] | None, mesh: Mesh | AbstractMesh) -> int:
+    names = () if entry is None else (entry,) if isinstance(entry, str) else entry
+    return int(np.prod([mesh.shape[n] for n in names]))

@@ -12,7 +12,8 @@ from jaxtyping import install_import_hook
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"
 
 # Read when JAX is first imported, here and in every process that a test starts.
-os.environ["JAX_PLATFORMS"] = "cpu"
+if os.environ.get("JAX_PLATFORMS") != "cuda":  # as `JAX_PLATFORMS=cuda pytest -m gpu` asks for
+    os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

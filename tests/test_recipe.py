@@ -58,6 +58,8 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("iterations: -1", [], ["iterations", "-1"]),
         ("data: {difficulties: [easy]}", [], ["data.difficulties", "easy"]),
         ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
+        ("model: {attention: flash}", [], ["model.attention", "flash"]),
+        ("model: {attention: cudnn}", [], ["model.attention", "cudnn", "model.dtype = bfloat16"]),
         ("policy_optimizer: {name: sgd}", [], ["policy_optimizer.name", "sgd"]),
     ],
 )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-BACKENDS: Mapping[str, Literal["xla", "cudnn"]] = {"xla": "xla", "cudnn": "cudnn"}
+from stepcoder_jax.config import ConfigError
+from stepcoder_jax.model.splash import splash_attention
+
+# Backend -> the platform it needs, as JAX and as people call it.
+NEEDED = {"cudnn": ("gpu", "an NVIDIA GPU"), "splash": ("tpu", "a TPU")}
+BACKENDS = ("xla", *NEEDED)
 
 
 def attention(
@@ -27,16 +31,21 @@ def attention(
         key: keys of the same tokens.
         value: values of the same tokens.
         backend: ``xla`` runs anywhere; ``cudnn`` is the fused kernel of NVIDIA GPUs and takes
-            bfloat16 or float16 only.
+            bfloat16 or float16 only; ``splash`` is the fused kernel of TPUs.
 
     Returns:
         The attended values in the dtype of ``query``; logits and softmax are float32.
 
     Raises:
-        ValueError: an unknown backend.
+        ConfigError: an unknown backend, or one that cannot run on the devices of the current mesh
+            (without one: on JAX's default devices) or with this dtype.
     """
+    _require_usable(backend, query.dtype)
+    if backend == "splash":
+        return splash_attention(query, key, value, interpret=False)
+    implementation: Literal["xla", "cudnn"] = "cudnn" if backend == "cudnn" else "xla"
     return jax.nn.dot_product_attention(
-        query, key, value, is_causal=True, implementation=_known(backend)
+        query, key, value, is_causal=True, implementation=implementation
     )
 
 
@@ -50,6 +59,9 @@ def cached_attention(
 ) -> Float[Array, "B T N H"]:
     """As ``attention``, over the slots of a cache: a query sees slots ≤ its position.
 
+    The backend ``splash`` computes this as ``xla`` does: its kernel is for as many queries as keys,
+    and decoding has one query a row.
+
     Args:
         query: queries of the new tokens.
         keys: a layer's cached keys, slot s holding position s; heads before slots, so that the
@@ -62,17 +74,18 @@ def cached_attention(
         The attended values in the dtype of ``query``; logits and softmax are float32.
 
     Raises:
-        ValueError: an unknown backend.
+        ConfigError: as ``attention``.
     """
+    _require_usable(backend, query.dtype)
     is_visible = jnp.arange(keys.shape[2])[None, None, None] <= positions[:, None, :, None]
-    if _known(backend) == "xla":
+    if backend != "cudnn":
         return _grouped_attention(query, keys, values, is_visible)
     return jax.nn.dot_product_attention(
         query,
         jnp.swapaxes(keys, 1, 2),
         jnp.swapaxes(values, 1, 2),
         mask=is_visible,
-        implementation=_known(backend),
+        implementation="cudnn",
     )
 
 
@@ -98,8 +111,28 @@ def _grouped_attention(
     return jnp.swapaxes(attended, 1, 2).reshape(batch, length, heads, head_dim)
 
 
-def _known(backend: str) -> Literal["xla", "cudnn"]:
+def _require_usable(backend: str, dtype: jnp.dtype) -> None:
     if backend not in BACKENDS:
         allowed = ", ".join(BACKENDS)
-        raise ValueError(f"attention backend {backend!r} is unknown; allowed: {allowed}")
-    return BACKENDS[backend]
+        raise ConfigError(f"model.attention = {backend!r} is unknown; allowed: {allowed}")
+    if backend in NEEDED:
+        _require_platform(backend, *NEEDED[backend])
+    if backend == "cudnn" and dtype not in (jnp.bfloat16, jnp.float16):
+        raise ConfigError(
+            f"model.attention = 'cudnn' takes bfloat16 or float16, not {dtype}:"
+            " set model.dtype = 'bfloat16', or model.attention = 'xla'"
+        )
+
+
+def _require_platform(backend: str, platform: str, device: str) -> None:
+    if platform != (there := _platform()):
+        raise ConfigError(
+            f"model.attention = {backend!r} needs {device}, and JAX computes on {there!r} here:"
+            " model.attention = 'xla' runs anywhere"
+        )
+
+
+def _platform() -> str:
+    """Of the current mesh, whose devices may be described only (compiling ahead of time)."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform

@@ -125,8 +125,8 @@ def test_unknown_remat_and_attention_are_refused_by_name() -> None:
     params = random_params(TINY)
     with pytest.raises(ValueError, match="remat = 'some' is unknown"):
         logits_of(Decoder(config=TINY, remat="some"), params, tokens)
-    with pytest.raises(ValueError, match="backend 'splash' is unknown; allowed: xla, cudnn"):
-        logits_of(Decoder(config=TINY, attention="splash"), params, tokens)
+    with pytest.raises(ValueError, match="attention = 'flash' is unknown; allowed: xla, cudnn"):
+        logits_of(Decoder(config=TINY, attention="flash"), params, tokens)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
