@@ -17,12 +17,31 @@ from stepcoder_jax.model.rope import RopeAngles, apply_rope
 
 normal_init = nn.initializers.normal(stddev=0.02)
 
+# The collection of variables that holds low-rank adapters, beside "params".
+ADAPTERS = "adapters"
+
 
 def on_axes(init: nn.initializers.Initializer, *axes: str | None) -> nn.initializers.Initializer:
     """Attach logical axis names to what ``init`` draws."""
     # The initializer returns a box, but Module.param hands out its content: an array, as the
     # declared type says.
     return cast(nn.initializers.Initializer, nn.with_logical_partitioning(init, axes))
+
+
+def adapted(
+    dense: nn.Dense | nn.DenseGeneral, x: Float[Array, "*batch"]
+) -> Float[Array, "*outputs"]:
+    """The layer's x W + bias, plus (x A) B where the variables hold an adapter of it.
+
+    A is [in…, r] and B [r, out…] for a W of [in…, out…]; they are used in the result's dtype.
+    """
+    y = dense(x)
+    adapter = dense.variables.get(ADAPTERS)
+    if not adapter:
+        return y
+    a, b = adapter["a"], adapter["b"]
+    low = jnp.tensordot(x.astype(y.dtype), a.astype(y.dtype), axes=a.ndim - 1)
+    return y + jnp.tensordot(low, b.astype(y.dtype), axes=1)
 
 
 class RMSNorm(nn.Module):
@@ -101,7 +120,7 @@ class Attention(nn.Module):
         layer: Int[Array, ""],
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         """Attend; with a cache, write the new keys and values first and attend to its slots."""
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = (adapted(p, x) for p in (self.query, self.key, self.value))
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = apply_rope(query, angles), apply_rope(key, angles)
@@ -112,7 +131,7 @@ class Attention(nn.Module):
             keys, values = cache.keys[layer], cache.values[layer]
             keys, values = keys.astype(query.dtype), values.astype(query.dtype)
             attended = cached_attention(query, keys, values, positions, backend=self.backend)
-        return self.output(attended), cache
+        return adapted(self.output, attended), cache
 
 
 class FeedForward(nn.Module):
@@ -137,9 +156,10 @@ class FeedForward(nn.Module):
             )
 
         width = self.config.intermediate_size
-        gate = dense(width, "gate", ("embed", "mlp"))(x)
-        up = dense(width, "up", ("embed", "mlp"))(x)
-        return dense(self.config.hidden_size, "down", ("mlp", "embed"))(nn.silu(gate) * up)
+        gate = adapted(dense(width, "gate", ("embed", "mlp")), x)
+        up = adapted(dense(width, "up", ("embed", "mlp")), x)
+        down = dense(self.config.hidden_size, "down", ("mlp", "embed"))
+        return adapted(down, nn.silu(gate) * up)
 
 
 class Layer(nn.Module):
