@@ -85,6 +85,11 @@ def make_parser() -> argparse.ArgumentParser:
     export = add("export", commands.export, "Write a trained policy as a Hugging Face folder.")
     export.add_argument("--run", type=Path, required=True, dest="run_dir", help="run directory")
     export.add_argument("--out", type=Path, required=True, help="folder to make")
+    export.add_argument(
+        "--adapter",
+        action="store_true",
+        help="of a LoRA run: the adapter alone, as a PEFT folder, not merged into its base",
+    )
     report = add("report", commands.report, "Write a run's report: one self-contained HTML page.")
     report.add_argument("run_dir", type=Path, help="run directory")
     return parser

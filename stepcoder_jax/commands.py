@@ -96,9 +96,10 @@ def bench(options: Namespace) -> dict[str, Any]:
 def export(options: Namespace) -> dict[str, Any]:
     """``stepcoder export``: where the folder is."""
     with _user_errors():
-        from stepcoder_jax.trained import export_run
+        from stepcoder_jax.trained import export_adapters, export_run
 
-        return {"out": str(export_run(options.run_dir, options.out))}
+        write = export_adapters if options.adapter else export_run
+        return {"out": str(write(options.run_dir, options.out))}
 
 
 def report(options: Namespace) -> dict[str, Any]:

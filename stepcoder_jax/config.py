@@ -41,6 +41,33 @@ class ModelSettings:
     logprob_chunk_tokens: int = 512
 
 
+# Matrices of a layer that adapters can be added to, by their Hugging Face names.
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig:
+    """Low-rank adapters that are trained in place of whole models (arXiv 2106.09685).
+
+    Attributes:
+      rank: r of x W + (alpha / r) (x A) B; 0 trains whole models.
+      alpha: see there.
+      targets: which matrices W of every layer have adapters.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: tuple[str, ...] = LORA_TARGETS
+
+    @property
+    def scale(self) -> float:
+        """What an adapter's product counts: alpha / r."""
+        return self.alpha / self.rank
+
+
+WHOLE_MODELS = LoRAConfig(rank=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where problems come from: a JSON-lines file (DESIGN.md §7) or a known name.
@@ -344,6 +371,7 @@ class RunConfig:
     seed: int = 0
     iterations: int = 0
     model: ModelSettings = ModelSettings()
+    lora: LoRAConfig = WHOLE_MODELS
     data: DataConfig = field(default_factory=DataConfig)
     prompt: PromptConfig = PromptConfig()
     sft: SFTConfig = SFTConfig()
@@ -367,6 +395,7 @@ class RunConfig:
         _check_iteration(self)
         _check_sampling(self)
         _check_method(self)
+        _check_lora(self.lora)
 
     @property
     def rows(self) -> int:
@@ -450,3 +479,14 @@ def _check_method(c: RunConfig) -> None:
     _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
     zero = "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3"
     _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator, zero)
+
+
+def _check_lora(lora: LoRAConfig) -> None:
+    """A rank, a scale and targets that exist."""
+    _require(lora.rank >= 0, "lora.rank", lora.rank, "0 trains whole models, above it adapters")
+    _require(lora.alpha > 0, "lora.alpha", lora.alpha, "must be positive")
+    unknown = [name for name in lora.targets if name not in LORA_TARGETS]
+    named = ", ".join(LORA_TARGETS)
+    _require(not unknown, "lora.targets", ", ".join(unknown), f"no such matrix; there are {named}")
+    once = 0 < len(set(lora.targets)) == len(lora.targets)
+    _require(once, "lora.targets", lora.targets, "at least one matrix, each once")

@@ -12,7 +12,13 @@ from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from stepcoder_jax.advantages import gae, whiten_advantages
-from stepcoder_jax.config import KLConfig, OptimizerConfig, PPOConfig
+from stepcoder_jax.config import (
+    WHOLE_MODELS,
+    KLConfig,
+    LoRAConfig,
+    OptimizerConfig,
+    PPOConfig,
+)
 from stepcoder_jax.kl import token_kl, token_rewards
 from stepcoder_jax.logprobs import TokenLogprobs, token_logprobs
 from stepcoder_jax.losses import (
@@ -27,6 +33,7 @@ from stepcoder_jax.masked import masked_mean
 from stepcoder_jax.model.apply import hidden_states, values_after
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.lora import critic_weights, policy_weights
 from stepcoder_jax.optimizer import make_optimizer
 from stepcoder_jax.types import Params, RolloutBatch, TrainBatch, TrainState
 
@@ -34,6 +41,9 @@ from stepcoder_jax.types import Params, RolloutBatch, TrainBatch, TrainState
 @dataclass(frozen=True, kw_only=True)
 class Learner:
     """What a compiled step depends on besides shapes.
+
+    With ``lora.rank`` > 0 the parameters of policy, reference and critic are adapters (and a head),
+    and ``frozen``, which is never donated, is what all three are added to; else it is None.
 
     Attributes:
       temperature: of sampling; all log-probabilities are taken at it.
@@ -52,6 +62,7 @@ class Learner:
     logprob_chunk_tokens: int
     total_steps: int
     critic_steps: int = 1
+    lora: LoRAConfig = WHOLE_MODELS
 
     @property
     def optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -128,21 +139,28 @@ def init_state(learner: Learner, policy: Params, critic: Params) -> TrainState:
 
 
 def policy_logprobs(
-    learner: Learner, params: Params, tokens: Int[Array, "B T"], *, with_entropy: bool
+    learner: Learner,
+    params: Params,
+    tokens: Int[Array, "B T"],
+    *,
+    with_entropy: bool,
+    frozen: Params | None = None,
 ) -> TokenLogprobs:
     """Log-probability of each token of full rows, at the sampling temperature."""
-    hidden = hidden_states(learner.policy, params, tokens)
-    head = partial(unembed, params)
+    weights = policy_weights(params, frozen, learner.lora)
+    hidden = hidden_states(learner.policy, weights.params, tokens, weights.adapters)
+    head = partial(unembed, weights.params)
     return token_logprobs(
         hidden, head, tokens, learner.temperature, learner.logprob_chunk_tokens, with_entropy
     )
 
 
 def state_values(
-    learner: Learner, params: Params, tokens: Int[Array, "B T"]
+    learner: Learner, params: Params, tokens: Int[Array, "B T"], frozen: Params | None = None
 ) -> Float[Array, "B T"]:
     """The critic's value before each token: what it says having read the token before."""
-    after = values_after(learner.critic, params, tokens)
+    weights = critic_weights(params, frozen, learner.lora)
+    after = values_after(learner.critic, weights.params, tokens, weights.adapters)
     return jnp.pad(after[:, :-1], ((0, 0), (1, 0)))
 
 
@@ -155,17 +173,18 @@ def score(
     *,
     learner: Learner,
     pieces: int,
+    frozen: Params | None = None,
 ) -> Scores:
     """Runs the three models over finished rollouts, ``pieces`` row groups one after the other."""
 
     def score_piece(piece: Int[Array, "b T"]) -> Scores:
-        old = policy_logprobs(learner, policy, piece, with_entropy=True)
-        ref = policy_logprobs(learner, reference, piece, with_entropy=False)
+        old = policy_logprobs(learner, policy, piece, with_entropy=True, frozen=frozen)
+        ref = policy_logprobs(learner, reference, piece, with_entropy=False, frozen=frozen)
         return Scores(
             old_logprobs=old.logprobs,
             entropy=old.require_entropy(),
             ref_logprobs=ref.logprobs,
-            old_values=state_values(learner, critic, piece),
+            old_values=state_values(learner, critic, piece, frozen),
         )
 
     return _join(jax.lax.map(score_piece, _split(tokens, pieces)))
@@ -211,11 +230,11 @@ def make_train_batch(
 
 @partial(jax.jit, static_argnames=("learner",), donate_argnames=("state",))
 def update(
-    state: TrainState, batch: TrainBatch, *, learner: Learner
+    state: TrainState, batch: TrainBatch, *, learner: Learner, frozen: Params | None = None
 ) -> tuple[TrainState, PolicyStats, CriticStats]:
     """One optimizer step of the policy on a mini-batch, and the critic's on its shares of it."""
-    policy, policy_opt, policy_stats = _policy_step(state, batch, learner)
-    critic, critic_opt, critic_stats = _critic_step(state, batch, learner)
+    policy, policy_opt, policy_stats = _policy_step(state, batch, learner, frozen)
+    critic, critic_opt, critic_stats = _critic_step(state, batch, learner, frozen)
     state = TrainState(
         step=state.step + 1,
         policy=policy,
@@ -228,10 +247,10 @@ def update(
 
 @partial(jax.jit, static_argnames=("learner",), donate_argnames=("state",))
 def update_critic(
-    state: TrainState, batch: TrainBatch, *, learner: Learner
+    state: TrainState, batch: TrainBatch, *, learner: Learner, frozen: Params | None = None
 ) -> tuple[TrainState, CriticStats]:
     """The critic's steps alone: its warm-up."""
-    critic, critic_opt, stats = _critic_step(state, batch, learner)
+    critic, critic_opt, stats = _critic_step(state, batch, learner, frozen)
     return replace(state, step=state.step + 1, critic=critic, critic_opt=critic_opt), stats
 
 
@@ -243,7 +262,7 @@ def minibatches(batch: TrainBatch, key: PRNGKeyArray, *, count: int) -> tuple[Tr
 
 
 def _policy_step(
-    state: TrainState, batch: TrainBatch, learner: Learner
+    state: TrainState, batch: TrainBatch, learner: Learner, frozen: Params | None
 ) -> tuple[Params, Any, PolicyStats]:
     ppo, kl = learner.ppo, learner.kl
     trained = loss_denominator(batch.is_trained, batch.is_response, ppo)
@@ -251,7 +270,7 @@ def _policy_step(
     explores = ppo.entropy_coef != 0.0
 
     def loss(params: Params, piece: TrainBatch) -> tuple[Array, dict[str, Array]]:
-        new = policy_logprobs(learner, params, piece.tokens, with_entropy=explores)
+        new = policy_logprobs(learner, params, piece.tokens, with_entropy=explores, frozen=frozen)
         surrogate = policy_loss(
             new.logprobs, piece.old_logprobs, piece.advantages, piece.is_trained, ppo, trained
         )
@@ -287,14 +306,14 @@ def _policy_step(
 
 
 def _critic_step(
-    state: TrainState, batch: TrainBatch, learner: Learner
+    state: TrainState, batch: TrainBatch, learner: Learner, frozen: Params | None
 ) -> tuple[Params, Any, CriticStats]:
     """Takes ``critic_steps`` optimizer steps, each on its share of the mini-batch's rows."""
 
     def step(
         carry: tuple[Params, Any], share: TrainBatch
     ) -> tuple[tuple[Params, Any], CriticStats]:
-        params, opt, stats = _critic_step_on(share, *carry, learner)
+        params, opt, stats = _critic_step_on(share, *carry, learner, frozen)
         return (params, opt), stats
 
     start = (state.critic, state.critic_opt)
@@ -303,13 +322,13 @@ def _critic_step(
 
 
 def _critic_step_on(
-    batch: TrainBatch, critic: Params, critic_opt: Any, learner: Learner
+    batch: TrainBatch, critic: Params, critic_opt: Any, learner: Learner, frozen: Params | None
 ) -> tuple[Params, Any, CriticStats]:
     ppo = learner.ppo
     responses = jnp.sum(batch.is_response, dtype=jnp.float32)
 
     def loss(params: Params, piece: TrainBatch) -> tuple[Array, dict[str, Array]]:
-        values = state_values(learner, params, piece.tokens)
+        values = state_values(learner, params, piece.tokens, frozen)
         error = value_loss(
             values, piece.old_values, piece.returns, piece.is_response, ppo, responses
         )

@@ -25,6 +25,7 @@ from stepcoder_jax.learner import (
     update,
     update_critic,
 )
+from stepcoder_jax.model.lora import whole_policy
 from stepcoder_jax.ppo_metrics import facts, rollout_metrics, summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.rewards import pass_fraction
@@ -63,7 +64,8 @@ class PPOPhase:
     """Everything about the phase that does not change from iteration to iteration.
 
     Attributes:
-      reference: frozen parameters; a copy of its own.
+      reference: the policy as the phase found it; a copy of its own.
+      frozen: what the adapters of policy, reference and critic are added to; None without LoRA.
       key: all randomness of the phase is folded out of it.
     """
 
@@ -72,6 +74,7 @@ class PPOPhase:
     worker: Worker
     data: TrainingSet
     reference: Params
+    frozen: Params | None
     key: PRNGKeyArray
     mesh: Mesh
     run: RunDir
@@ -162,7 +165,7 @@ class PPOPhase:
         prompts = [self.data.prompts[i][stage] for i, stage in zip(indices, stages, strict=True)]
         rows = self.config.rows
         return self.worker.attempt(
-            policy,
+            whole_policy(policy, self.frozen, self.config.lora),
             [self.data.problems[i] for i in indices],
             prompts,
             row_keys(jax.random.fold_in(self.key, 0), number * rows, rows),
@@ -206,6 +209,7 @@ class PPOPhase:
             batch.tokens,
             learner=self.learner,
             pieces=pieces,
+            frozen=self.frozen,
         )
         return make_train_batch(batch, scores, learner=self.learner)
 
@@ -219,10 +223,12 @@ class PPOPhase:
             for piece in minibatches(batch, key, count=ppo.minibatches):
                 piece = shard_rows(piece, self.mesh)
                 if number < self.config.critic.warmup_iterations:
-                    state, critic_stats = update_critic(state, piece, learner=self.learner)
+                    state, critic_stats = update_critic(
+                        state, piece, learner=self.learner, frozen=self.frozen
+                    )
                     every.append(asdict(critic_stats))
                 else:
-                    state, *stats = update(state, piece, learner=self.learner)
+                    state, *stats = update(state, piece, learner=self.learner, frozen=self.frozen)
                     every.append({k: v for s in stats for k, v in asdict(s).items()})
         return state, summarise(jax.device_get(every))
 

@@ -12,13 +12,14 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from stepcoder_jax.checkpoint import CheckpointStore
-from stepcoder_jax.config import OptimizerConfig, SFTConfig
+from stepcoder_jax.config import WHOLE_MODELS, LoRAConfig, OptimizerConfig, SFTConfig
 from stepcoder_jax.data.order import ProblemOrder
 from stepcoder_jax.data.prompts import Example
 from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.masked import masked_mean
 from stepcoder_jax.model.apply import hidden_states
 from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.lora import policy_weights
 from stepcoder_jax.optimizer import make_optimizer
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
@@ -47,6 +48,7 @@ class SFTStep:
     optimizer: OptimizerConfig
     total_steps: int
     logprob_chunk_tokens: int
+    lora: LoRAConfig = WHOLE_MODELS
 
     def make_optimizer(self) -> optax.GradientTransformation:
         """The policy's optimizer in this phase."""
@@ -61,13 +63,18 @@ def init_sft_state(step: SFTStep, policy: Params) -> TrainState:
 
 @partial(jax.jit, static_argnames=("step",), donate_argnames=("state",))
 def sft_update(
-    state: TrainState, batch: SFTBatch, *, step: SFTStep
+    state: TrainState, batch: SFTBatch, *, step: SFTStep, frozen: Params | None = None
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One step on the mean negative log-probability of the batch's answer tokens."""
+    """One step on the mean negative log-probability of the batch's answer tokens.
+
+    Args:
+      frozen: what the policy's adapters are added to; None where the whole policy is trained.
+    """
 
     def loss(params: Params) -> Float[Array, ""]:
-        hidden = hidden_states(step.policy, params, batch.tokens)
-        head = partial(unembed, params)
+        weights = policy_weights(params, frozen, step.lora)
+        hidden = hidden_states(step.policy, weights.params, batch.tokens, weights.adapters)
+        head = partial(unembed, weights.params)
         scored = token_logprobs(hidden, head, batch.tokens, 1.0, step.logprob_chunk_tokens, False)
         return -masked_mean(scored.logprobs, batch.is_answer, jnp.sum(batch.is_answer))
 
@@ -99,9 +106,14 @@ def pack_examples(examples: Sequence[Example], width: int, pad_token: int) -> SF
 
 @dataclass(frozen=True, kw_only=True)
 class SFTPhase:
-    """The host loop of the phase: resumable, and the same however often it was interrupted."""
+    """The host loop of the phase: resumable, and the same however often it was interrupted.
+
+    Attributes:
+      frozen: as for ``sft_update``.
+    """
 
     step: SFTStep
+    frozen: Params | None
     config: SFTConfig
     examples: Sequence[Example]
     pad_token: int
@@ -134,7 +146,9 @@ class SFTPhase:
                 batch = pack_examples(
                     [self.examples[i] for i in chosen], self.config.row_tokens, self.pad_token
                 )
-                state, loss = sft_update(state, shard_rows(batch, self.mesh), step=self.step)
+                state, loss = sft_update(
+                    state, shard_rows(batch, self.mesh), step=self.step, frozen=self.frozen
+                )
                 if (number + 1) % LOG_EVERY == 0 or number + 1 == self.config.steps:
                     value = self._log(number + 1, float(loss), time.monotonic() - mark)
                     meter(number + 1, value)

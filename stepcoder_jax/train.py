@@ -16,6 +16,7 @@ from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_
 from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.learner import Learner, init_state
 from stepcoder_jax.model.init import critic_from_policy
+from stepcoder_jax.model.lora import init_adapters, whole_policy
 from stepcoder_jax.ppo import PPOPhase, Progress
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
@@ -28,12 +29,16 @@ from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.workshop import Workshop, executor, own_copy
 
 # What each use of randomness folds into the run's key.
-SFT_KEY, PPO_KEY, EVAL_KEY = 0, 1, 2
+SFT_KEY, PPO_KEY, EVAL_KEY, LORA_KEY = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A recipe under way: what every phase needs."""
+    """A recipe under way: what every phase needs.
+
+    Attributes:
+      frozen: with LoRA the starting model's parameters, on the mesh; None where they are trained.
+    """
 
     config: RunConfig
     folder: RunDir
@@ -42,6 +47,7 @@ class Run:
     client: Executor
     data: RunData
     workshop: Workshop
+    frozen: Params | None
 
     def key(self, use: int) -> jax.Array:
         """The root of one use of randomness."""
@@ -94,6 +100,7 @@ def prepare(
     model = starting_model(
         config.model, texts=texts, tokenizer_dir=folder.tokenizer, seed=config.seed
     )
+    workshop = Workshop.of(config, model)
     return Run(
         config=config,
         folder=folder,
@@ -101,14 +108,15 @@ def prepare(
         stop=stop,
         client=client,
         data=data,
-        workshop=Workshop.of(config, model),
+        workshop=workshop,
+        frozen=workshop.place_policy(model.params) if config.lora.rank else None,
     )
 
 
 def fine_tune(run: Run) -> Params:
     """The SFT phase, or what is left of it; its result is the reference of PPO."""
     config, workshop = run.config, run.workshop
-    policy = workshop.place_policy(workshop.model.params)
+    policy = _first_policy(run)
     if config.sft.steps == 0:
         return policy
     step = SFTStep(
@@ -116,6 +124,7 @@ def fine_tune(run: Run) -> Params:
         optimizer=config.sft.optimizer,
         total_steps=config.sft.steps,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
+        lora=config.lora,
     )
     solved = [p for p in run.data.demonstrations if p.canonical_solution is not None]
     kept, long = fitting(
@@ -126,6 +135,7 @@ def fine_tune(run: Run) -> Params:
         raise ConfigError(f"sft.row_tokens = {config.sft.row_tokens}: no example fits")
     phase = SFTPhase(
         step=step,
+        frozen=run.frozen,
         config=config.sft,
         examples=[workshop.builder.example(p) for p in kept],
         pad_token=workshop.pad_token,
@@ -146,6 +156,15 @@ def fine_tune(run: Run) -> Params:
         return phase.train(state, store).policy
 
 
+def _first_policy(run: Run) -> Params:
+    """What is trained of the policy before any step: its adapters with LoRA, else all of it."""
+    workshop = run.workshop
+    if run.frozen is None:
+        return workshop.place_policy(workshop.model.params)
+    key, lora = run.key(LORA_KEY), run.config.lora
+    return workshop.place_adapters(init_adapters(key, workshop.model.config, lora))
+
+
 def reinforce(run: Run, policy: Params) -> Progress:
     """The PPO phase, or what is left of it."""
     config, workshop = run.config, run.workshop
@@ -162,6 +181,7 @@ def reinforce(run: Run, policy: Params) -> Progress:
         temperature=config.sampling.temperature,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         total_steps=config.iterations * ppo.epochs * ppo.minibatches,
+        lora=config.lora,
     )
     critic = workshop.place_critic(critic_from_policy(policy, workshop.model.config))
     state = init_state(learner, own_copy(policy), critic)
@@ -178,6 +198,7 @@ def reinforce(run: Run, policy: Params) -> Progress:
         ),
         data=data,
         reference=policy,
+        frozen=run.frozen,
         key=run.key(PPO_KEY),
         mesh=workshop.mesh,
         run=run.folder,
@@ -220,7 +241,8 @@ def _evaluate(
         def sampled(count: int) -> None:
             meter(count, {})
 
-        return evaluate(worker, workshop.builder, policy, problems, key, config, sampled).to_json()
+        whole = whole_policy(policy, run.frozen, run.config.lora)
+        return evaluate(worker, workshop.builder, whole, problems, key, config, sampled).to_json()
 
 
 def _training_set(run: Run) -> TrainingSet:

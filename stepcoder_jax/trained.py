@@ -13,7 +13,19 @@ from stepcoder_jax.config import ModelSettings, PromptConfig, RunConfig
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.evaluate import evaluate
-from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model, save_model
+from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.load import (
+    CONFIG_FILE,
+    LoadedModel,
+    ModelLoadError,
+    load_model,
+    save_model,
+)
+from stepcoder_jax.model.load import (
+    read_config as read_model_config,
+)
+from stepcoder_jax.model.lora import init_adapters, merge
+from stepcoder_jax.model.peft_folder import save_peft
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import load_config
 from stepcoder_jax.recipe import override as override_config
@@ -57,7 +69,7 @@ def find_model(path: Path, config_file: Path | None) -> Trained:
 
 
 def trained_model(run_path: Path) -> LoadedModel:
-    """The newest policy of a run: after PPO if there is one, else after SFT.
+    """The newest policy of a run: after PPO if there is one, else after SFT; adapters merged.
 
     Raises:
       RunDirError: no run directory.
@@ -65,12 +77,24 @@ def trained_model(run_path: Path) -> LoadedModel:
     """
     config, folder = read_config(run_path), RunDir(run_path)
     start = starting_model(config.model, texts=(), tokenizer_dir=folder.tokenizer, seed=config.seed)
+    if config.lora.rank == 0:
+        return replace(start, params=dict(_newest_policy(folder, start.params)))
+    adapters = _newest_adapters(folder, config, start.config)
+    return replace(start, params=merge(start.params, adapters, config.lora))
+
+
+def _newest_adapters(folder: RunDir, config: RunConfig, model: ModelConfig) -> Params:
+    return _newest_policy(folder, init_adapters(jax.random.key(0), model, config.lora))
+
+
+def _newest_policy(folder: RunDir, like: Params) -> Params:
+    """What was trained of a run's policy, in the shapes of ``like``."""
     for phase in ("ppo", "sft"):
         if folder.checkpoints(phase).is_dir():
             with closing(CheckpointStore(folder.checkpoints(phase), keep=1)) as store:
                 if store.latest is not None:
-                    return replace(start, params=dict(store.restore_policy(start.params)))
-    raise ModelLoadError(f"{run_path} has no checkpoint yet: nothing has been trained")
+                    return store.restore_policy(like)
+    raise ModelLoadError(f"{folder.path} has no checkpoint yet: nothing has been trained")
 
 
 def evaluate_model(
@@ -128,4 +152,26 @@ def export_run(run_path: Path, out: Path) -> Path:
     """Writes a run's policy as a folder that transformers and vLLM load."""
     model = trained_model(run_path)
     save_model(out, model.config, model.params, model.tokenizer)
+    return out
+
+
+def export_adapters(run_path: Path, out: Path) -> Path:
+    """Writes what LoRA added to a run's starting model as a folder that PEFT and vLLM load.
+
+    Raises:
+      ModelLoadError: the run trained the whole model, or started from one that is in no folder.
+    """
+    config = read_config(run_path)
+    base = config.model.path
+    if config.lora.rank == 0:
+        raise ModelLoadError(
+            f"{run_path} trained the whole model (lora.rank = 0): export it without --adapter"
+        )
+    if base is None:
+        raise ModelLoadError(
+            f"{run_path} started from fresh weights, which no adapter can be loaded on to: export"
+            " the merged model, without --adapter"
+        )
+    model = read_model_config(base / CONFIG_FILE) if base.is_dir() else load_model(base).config
+    save_peft(out, model, config.lora, _newest_adapters(RunDir(run_path), config, model), base)
     return out

@@ -134,7 +134,7 @@ class TrainState:
 
     Attributes:
       step: int32 number of optimizer steps taken since the phase began.
-      policy, critic: float32 parameters.
+      policy, critic: float32 parameters; with LoRA the adapters and the critic's head alone.
       policy_opt, critic_opt: optax states.
     """
 

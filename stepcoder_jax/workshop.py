@@ -16,6 +16,7 @@ from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import critic_logical_axes, logical_axes
 from stepcoder_jax.model.load import LoadedModel
+from stepcoder_jax.model.lora import adapter_axes, critic_adapter_axes
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.rollout import Worker
@@ -61,9 +62,16 @@ class Workshop:
         """Policy parameters on the mesh."""
         return shard_params(params, logical_axes(self.model.config), self.mesh)
 
+    def place_adapters(self, adapters: Any) -> Params:
+        """A policy's adapters on the mesh."""
+        axes = adapter_axes(self.model.config, self.config.lora)
+        return shard_params(adapters, axes, self.mesh)
+
     def place_critic(self, params: Any) -> Params:
-        """Critic parameters on the mesh."""
-        return shard_params(params, critic_logical_axes(self.model.config), self.mesh)
+        """What is trained of the critic, on the mesh."""
+        model, lora = self.model.config, self.config.lora
+        axes = critic_adapter_axes(model, lora) if lora.rank else critic_logical_axes(model)
+        return shard_params(params, axes, self.mesh)
 
     def worker(
         self,

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from stepcoder_jax.config import ConfigError, MeshConfig
 from stepcoder_jax.sharding import MESH_AXES, make_mesh, partition_spec
 
-EIGHT_DEVICES = Path(__file__).parent / "eight_devices.py"
+HERE = Path(__file__).parent
 
 
 def test_one_device_is_a_mesh_of_ones() -> None:
@@ -40,10 +40,11 @@ def test_collisions_and_unknown_axes_raise() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "1,1,8", "2,2,2", "4,1,2"])
-def test_the_step_is_the_same_on_eight_devices(mesh: str) -> None:
+@pytest.mark.parametrize("script", ["eight_devices.py", "eight_devices_lora.py"])
+def test_the_step_is_the_same_on_eight_devices(script: str, mesh: str) -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     done = subprocess.run(
-        [sys.executable, str(EIGHT_DEVICES), mesh],
+        [sys.executable, str(HERE / script), mesh],
         env=environment,
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from stepcoder_jax.model.cache import KVCache
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder, Params
+from stepcoder_jax.model.layers import ADAPTERS
 
 
 @jax.tree_util.register_dataclass
@@ -24,10 +25,14 @@ class Decoded:
 
 
 def hidden_states(
-    decoder: Decoder, params: Params, tokens: Int[Array, "B T"]
+    decoder: Decoder, params: Params, tokens: Int[Array, "B T"], adapters: Params | None = None
 ) -> Float[Array, "B T D"]:
-    """Full forward pass over right-padded rows: hidden states after the final norm."""
-    read: Any = decoder.apply({"params": params}, tokens, row_positions(tokens))
+    """Full forward pass over right-padded rows: hidden states after the final norm.
+
+    Args:
+        adapters: added to the matrices of ``params`` in the same places, as ``Weights`` holds them.
+    """
+    read: Any = decoder.apply(_variables(params, adapters), tokens, row_positions(tokens))
     return read[0]
 
 
@@ -49,10 +54,20 @@ def decode(
     return Decoded(hidden=read[0], cache=read[1])
 
 
-def values_after(critic: Critic, params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    """What the critic's head says at each token, having read that token too."""
-    values = critic.apply({"params": params}, tokens, row_positions(tokens))
+def values_after(
+    critic: Critic, params: Params, tokens: Int[Array, "B T"], adapters: Params | None = None
+) -> Float[Array, "B T"]:
+    """What the critic's head says at each token, having read that token too.
+
+    Args:
+        adapters: as for ``hidden_states``.
+    """
+    values = critic.apply(_variables(params, adapters), tokens, row_positions(tokens))
     return jnp.asarray(values)
+
+
+def _variables(params: Params, adapters: Params | None) -> dict[str, Params]:
+    return {"params": params} if adapters is None else {"params": params, ADAPTERS: adapters}
 
 
 def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.cache import KVCache, LayerCache
 from stepcoder_jax.model.config import ModelConfig
-from stepcoder_jax.model.layers import Layer, RMSNorm, normal_init, on_axes
+from stepcoder_jax.model.layers import ADAPTERS, Layer, RMSNorm, normal_init, on_axes
 from stepcoder_jax.model.rope import RopeAngles, rope_angles
 
 Params = Mapping[str, Any]
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
     def _layers(self) -> nn.Module:
         scanned = nn.scan(
             _rematerialised(self.remat),
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, ADAPTERS: 0},
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast),
             length=self.config.num_layers,

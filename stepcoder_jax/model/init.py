@@ -25,7 +25,8 @@ def init_policy(
 def critic_from_policy(params: Params, config: ModelConfig) -> dict[str, Any]:
     """Return critic parameters: a copy of the policy's backbone under a head of zeros.
 
-    The arrays are copies, so that donating one tree leaves the other alive.
+    Given a policy's adapters, the copy is one of them. The arrays are copies, so that donating one
+    tree leaves the other alive.
     """
     backbone = {name: value for name, value in params.items() if name != "unembedding"}
     head: Array = jnp.zeros((config.hidden_size, 1), jnp.float32)

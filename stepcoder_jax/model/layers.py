@@ -18,12 +18,31 @@ from stepcoder_jax.model.rope import RopeAngles, apply_rope
 
 normal_init = nn.initializers.normal(stddev=0.02)
 
+# The collection of variables that holds low-rank adapters, beside "params".
+ADAPTERS = "adapters"
+
 
 def on_axes(init: nn.initializers.Initializer, *axes: str | None) -> nn.initializers.Initializer:
     """Attach logical axis names to what ``init`` draws."""
     # The initializer returns a box, but Module.param hands out its content: an array, as the
     # declared type says.
     return cast(nn.initializers.Initializer, nn.with_logical_partitioning(init, axes))
+
+
+def adapted(
+    dense: nn.Dense | nn.DenseGeneral, x: Float[Array, "*batch"]
+) -> Float[Array, "*outputs"]:
+    """The layer's x W + bias, plus (x A) B where the variables hold an adapter of it.
+
+    A is [in…, r] and B [r, out…] for a W of [in…, out…]; they are used in the result's dtype.
+    """
+    y = dense(x)
+    adapter = dense.variables.get(ADAPTERS)
+    if not adapter:
+        return y
+    a, b = adapter["a"], adapter["b"]
+    low = jnp.tensordot(x.astype(y.dtype), a.astype(y.dtype), axes=a.ndim - 1)
+    return y + jnp.tensordot(low, b.astype(y.dtype), axes=1)
 
 
 class RMSNorm(nn.Module):
@@ -73,7 +92,7 @@ class Attention(nn.Module):
     def setup(self) -> None:
         """Declare the projections."""
         config = self.config
-        self.output: nn.Module
+        self.output: Product | nn.DenseGeneral
         if self.serving:
             heads = config.num_heads + 2 * config.num_kv_heads
             self.query_key_value = Product(
@@ -109,7 +128,7 @@ class Attention(nn.Module):
     def _projected(self, x: Float[Array, "B T D"]) -> list[jax.Array]:
         """Queries, keys and values, ``[B, T, heads, H]``."""
         if not self.serving:
-            return [self.query(x), self.key(x), self.value(x)]
+            return [adapted(layer, x) for layer in (self.query, self.key, self.value)]
         n_query, n_key = self.config.num_heads, self.config.num_kv_heads
         heads = self.query_key_value(x).reshape(*x.shape[:-1], -1, self.config.head_dim)
         return jnp.split(heads, [n_query, n_query + n_key], axis=-2)
@@ -133,9 +152,9 @@ class Attention(nn.Module):
             cache = cache.write(key, value, positions)
             keys, values = cache.keys.astype(query.dtype), cache.values.astype(query.dtype)
             attended = cached_attention(query, keys, values, positions, backend=self.backend)
-        if self.serving:
-            attended = attended.reshape(*x.shape[:-1], -1)
-        return self.output(attended), cache
+        if isinstance(self.output, Product):
+            return self.output(attended.reshape(*x.shape[:-1], -1)), cache
+        return adapted(self.output, attended), cache
 
 
 class FeedForward(nn.Module):
@@ -164,9 +183,9 @@ class FeedForward(nn.Module):
                 name=name,
             )
 
-        gate = dense(width, "gate", ("embed", "mlp"))(x)
-        up = dense(width, "up", ("embed", "mlp"))(x)
-        return dense(hidden, "down", ("mlp", "embed"))(nn.silu(gate) * up)
+        gate = adapted(dense(width, "gate", ("embed", "mlp")), x)
+        up = adapted(dense(width, "up", ("embed", "mlp")), x)
+        return adapted(dense(hidden, "down", ("mlp", "embed")), nn.silu(gate) * up)
 
 
 class Layer(nn.Module):
