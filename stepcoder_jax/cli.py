@@ -85,6 +85,12 @@ def make_parser() -> argparse.ArgumentParser:
     export = add("export", commands.export, "Write a trained policy as a Hugging Face folder.")
     export.add_argument("--run", type=Path, required=True, dest="run_dir", help="run directory")
     export.add_argument("--out", type=Path, required=True, help="folder to make")
+    export.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights: float32 is exact, bfloat16 half the size",
+    )
     report = add("report", commands.report, "Write a run's report: one self-contained HTML page.")
     report.add_argument("run_dir", type=Path, help="run directory")
     return parser

@@ -96,7 +96,7 @@ def export(options: Namespace) -> dict[str, Any]:
     with _user_errors():
         from stepcoder_jax.trained import export_run
 
-        return {"out": str(export_run(options.run_dir, options.out))}
+        return {"out": str(export_run(options.run_dir, options.out, options.dtype))}
 
 
 def report(options: Namespace) -> dict[str, Any]:
