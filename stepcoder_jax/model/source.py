@@ -29,6 +29,11 @@ Placement = Callable[[ModelConfig], Mapping[str, Any]]
 # Rope frequencies that old Llama files carry: a buffer that config.json determines.
 _DERIVED_SUFFIX = "rotary_emb.inv_freq"
 
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+# Rows of a head compared at once.
+_ROWS = 8192
+
 # Names that a message holds at most.
 _SHOWN = 10
 
@@ -90,8 +95,8 @@ def read_params(
         placement: the shardings.
 
     Raises:
-        ModelLoadError: a tensor that is unknown, missing, of another shape or kind (all before
-            anything is read), or not finite.
+        ModelLoadError: a tensor that is unknown, missing, of another shape or kind, a head that
+            should be the embedding (all before any parameter is made), or one that is not finite.
     """
     places = tensor_places(config)
     _check_tensors(config, source, places)
@@ -110,11 +115,9 @@ def _check_tensors(
         if name.endswith(_DERIVED_SUFFIX):
             continue
         what = f"{stored.file}: tensor {stored.name!r}"
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            raise ModelLoadError(
-                f"{what} is there although tie_word_embeddings is true; "
-                "set it to false in config.json to use a head of its own"
-            )
+        if name == _HEAD and config.tie_word_embeddings:
+            _require_tied(source)
+            continue
         if name not in places:
             raise ModelLoadError(f"{what} is unknown to the configured model")
         if stored.shape != places[name].hf_shape:
@@ -129,6 +132,21 @@ def _check_tensors(
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
         raise ModelLoadError(f"{source.path}: lacks {len(missing)} tensors: {shown}")
+
+
+def _require_tied(source: TensorSource) -> None:
+    """Pass over a head that repeats the embedding (Qwen3-0.6B has one), and no other."""
+    head, embedding = source.tensors[_HEAD], source.tensors.get(_EMBEDDING)
+    is_same = embedding is not None and head.shape == embedding.shape
+    rows = range(0, head.shape[0] if is_same else 0, _ROWS)
+    for start in rows:
+        index = (slice(start, min(start + _ROWS, head.shape[0])), slice(0, head.shape[1]))
+        is_same &= np.array_equal(source.read(_HEAD, index), source.read(_EMBEDDING, index))
+    if not is_same:
+        raise ModelLoadError(
+            f"{head.file}: tensor {head.name!r} is not the embedding although tie_word_embeddings "
+            "is true; set it to false in config.json to use a head of its own"
+        )
 
 
 def _read_leaf(

@@ -105,12 +105,21 @@ def test_many_missing_tensors_are_counted_and_the_first_named(folder: Path) -> N
         load_model(folder)
 
 
-def test_a_head_in_a_tied_model_is_refused(folder: Path) -> None:
+def test_a_head_in_a_tied_model_is_the_embedding_or_refused(folder: Path) -> None:
     edit_config(folder, tie_word_embeddings=True)
-    with pytest.raises(
-        ModelLoadError, match=r"'lm_head\.weight' is there although tie_word_embeddings"
-    ):
+    message = r"'lm_head\.weight' is not the embedding although tie_word_embeddings is true"
+    with pytest.raises(ModelLoadError, match=message):
         load_model(folder)
+    embedding = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    edit_tensors(folder, put("lm_head.weight", embedding))
+    loaded = load_model(folder)
+    assert "unembedding" not in loaded.params
+    np.testing.assert_array_equal(loaded.params["embedding"], embedding)
+    for wrong in (embedding[:-1].copy(), embedding.copy()):
+        wrong[-1, -1] += 1
+        edit_tensors(folder, put("lm_head.weight", wrong))
+        with pytest.raises(ModelLoadError, match=message):
+            load_model(folder)
 
 
 def test_missing_and_broken_files_are_named(folder: Path, tmp_path: Path) -> None:

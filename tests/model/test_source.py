@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from gguf_files import write_gguf
 from random_models import TINY, VARIANTS, random_params
-from test_gguf import write_gguf
 
 from stepcoder_jax.model.load import save_model
 from stepcoder_jax.model.safetensors_folder import write_safetensors
