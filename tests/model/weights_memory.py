@@ -21,8 +21,12 @@ from stepcoder_jax.starting_model import placement
 
 
 def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would begin at what the process that started this one held.
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 folder, sizes = Path(sys.argv[1]), map(int, sys.argv[2].split(","))
