@@ -86,6 +86,12 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--run", type=Path, required=True, dest="run_dir", help="run directory")
     export.add_argument("--out", type=Path, required=True, help="folder to make")
     export.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights: float32 is exact, bfloat16 half the size",
+    )
+    export.add_argument(
         "--adapter",
         action="store_true",
         help="of a LoRA run: the adapter alone, as a PEFT folder, not merged into its base",

@@ -98,8 +98,9 @@ def export(options: Namespace) -> dict[str, Any]:
     with _user_errors():
         from stepcoder_jax.trained import export_adapters, export_run
 
-        write = export_adapters if options.adapter else export_run
-        return {"out": str(write(options.run_dir, options.out))}
+        if options.adapter:
+            return {"out": str(export_adapters(options.run_dir, options.out))}
+        return {"out": str(export_run(options.run_dir, options.out, options.dtype))}
 
 
 def report(options: Namespace) -> dict[str, Any]:

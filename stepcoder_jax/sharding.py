@@ -65,18 +65,23 @@ def partition_spec(axes: tuple[str | None, ...]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
-    """Places parameters on the mesh.
+def param_shardings(shapes: Any, axes: Any, mesh: Mesh) -> Any:
+    """Where parameters lie on the mesh: a tree of ``NamedSharding``.
 
     Args:
-      params: tree of arrays.
+      shapes: tree of arrays, or of their shapes.
       axes: the same tree, with a ``PartitionSpec`` of logical axis names in place of each array.
     """
 
-    def place(x: Any, names: PartitionSpec) -> Any:
-        return jax.device_put(x, NamedSharding(mesh, _fit(partition_spec(tuple(names)), x, mesh)))
+    def sharding(x: Any, names: PartitionSpec) -> NamedSharding:
+        return NamedSharding(mesh, _fit(partition_spec(tuple(names)), x, mesh))
 
-    return jax.tree.map(place, params, axes)
+    return jax.tree.map(sharding, shapes, axes)
+
+
+def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
+    """Places parameters on the mesh; ``axes`` as for ``param_shardings``."""
+    return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
 
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:

@@ -7,20 +7,29 @@ from pathlib import Path
 import jax
 
 from stepcoder_jax.config import ConfigError, ModelSettings
-from stepcoder_jax.model.config import SHAPES
+from stepcoder_jax.model.config import SHAPES, ModelConfig
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
-from stepcoder_jax.model.init import init_policy
-from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model
-from stepcoder_jax.model.tokenizer import load_tokenizer, train_tokenizer
+from stepcoder_jax.model.init import init_policy, logical_axes
+from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model, open_model
+from stepcoder_jax.model.source import Placement
+from stepcoder_jax.model.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from stepcoder_jax.model.weights import policy_shapes
+from stepcoder_jax.sharding import Mesh, param_shardings
+
+
+def placement(mesh: Mesh) -> Placement:
+    """Each parameter of a policy lies on the mesh as the table of logical axes says."""
+    return lambda config: param_shardings(policy_shapes(config), logical_axes(config), mesh)
 
 
 def starting_model(
-    settings: ModelSettings, *, texts: Sequence[str], tokenizer_dir: Path, seed: int
+    settings: ModelSettings, *, mesh: Mesh, texts: Sequence[str], tokenizer_dir: Path, seed: int
 ) -> LoadedModel:
-    """Loads ``model.path``, or makes fresh weights of ``model.shape``.
+    """Loads ``model.path`` onto the mesh, or makes fresh weights of ``model.shape``.
 
     Args:
+      mesh: weights from disk are read straight to their place on it.
       texts: what a fresh tokenizer is trained on.
       tokenizer_dir: where that tokenizer is kept, and found again by a resumed run.
 
@@ -30,7 +39,34 @@ def starting_model(
         tokenizer.
     """
     if settings.path is not None:
-        return load_model(settings.path)
+        return load_model(settings.path, placement(mesh))
+    config, tokenizer = _fresh(settings, texts, tokenizer_dir)
+    params = init_policy(jax.random.key(seed), config)
+    return LoadedModel(config=config, params=params, tokenizer=tokenizer)
+
+
+def model_outline(settings: ModelSettings, *, mesh: Mesh, tokenizer_dir: Path) -> LoadedModel:
+    """As ``starting_model``, with shapes and shardings in place of the parameters: to restore to.
+
+    Raises:
+      ConfigError, ModelLoadError: as ``starting_model``.
+    """
+    if settings.path is None:
+        config, tokenizer = _fresh(settings, (), tokenizer_dir)
+    else:
+        with open_model(settings.path) as stored:
+            config, tokenizer = stored.config, stored.tokenizer
+    params = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        policy_shapes(config),
+        placement(mesh)(config),
+    )
+    return LoadedModel(config=config, params=params, tokenizer=tokenizer)
+
+
+def _fresh(
+    settings: ModelSettings, texts: Sequence[str], tokenizer_dir: Path
+) -> tuple[ModelConfig, Tokenizer]:
     if settings.shape not in SHAPES:
         raise ConfigError(f"model.shape = {settings.shape!r}: one of {', '.join(SHAPES)}")
     if not texts and not tokenizer_dir.exists():
@@ -43,8 +79,7 @@ def starting_model(
         part.rename(tokenizer_dir)
     tokenizer = load_tokenizer(tokenizer_dir)
     config = replace(SHAPES[settings.shape], vocab_size=settings.vocab_size)
-    params = init_policy(jax.random.key(seed), config)
-    return LoadedModel(config=config, params=params, tokenizer=tokenizer)
+    return config, tokenizer
 
 
 def make_decoder(settings: ModelSettings, model: LoadedModel) -> Decoder:

@@ -23,6 +23,7 @@ from stepcoder_jax.report import write_report
 from stepcoder_jax.run_data import RunData, load_run_data
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
+from stepcoder_jax.sharding import make_mesh
 from stepcoder_jax.starting_model import starting_model
 from stepcoder_jax.stop import StopRequest
 from stepcoder_jax.types import Params, Problem
@@ -98,7 +99,11 @@ def prepare(
         for text in (requirement(p, config.prompt.shown_tests), p.canonical_solution or "")
     ]
     model = starting_model(
-        config.model, texts=texts, tokenizer_dir=folder.tokenizer, seed=config.seed
+        config.model,
+        mesh=make_mesh(config.mesh),
+        texts=texts,
+        tokenizer_dir=folder.tokenizer,
+        seed=config.seed,
     )
     workshop = Workshop.of(config, model)
     return Run(

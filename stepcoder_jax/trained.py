@@ -1,6 +1,6 @@
 """A model that exists already: a run's policy or a folder of weights, to evaluate or to export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,20 +9,17 @@ from typing import Any
 import jax
 
 from stepcoder_jax.checkpoint import CheckpointStore
-from stepcoder_jax.config import ModelSettings, PromptConfig, RunConfig
+from stepcoder_jax.config import MeshConfig, ModelSettings, PromptConfig, RunConfig
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import (
-    CONFIG_FILE,
     LoadedModel,
     ModelLoadError,
     load_model,
+    open_model,
     save_model,
-)
-from stepcoder_jax.model.load import (
-    read_config as read_model_config,
 )
 from stepcoder_jax.model.lora import init_adapters, merge
 from stepcoder_jax.model.peft_folder import save_peft
@@ -30,7 +27,8 @@ from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import load_config
 from stepcoder_jax.recipe import override as override_config
 from stepcoder_jax.run_dir import RunDir, read_config
-from stepcoder_jax.starting_model import starting_model
+from stepcoder_jax.sharding import Mesh, make_mesh
+from stepcoder_jax.starting_model import model_outline, placement, starting_model
 from stepcoder_jax.stop import stop_on_signals
 from stepcoder_jax.types import Params
 from stepcoder_jax.workshop import Workshop, executor
@@ -49,38 +47,50 @@ class Trained:
     model: LoadedModel
 
 
-def find_model(path: Path, config_file: Path | None) -> Trained:
+def find_model(
+    path: Path, config_file: Path | None, change: Callable[[RunConfig], RunConfig]
+) -> Trained:
     """Finds what ``--model`` means: a run directory, a Hugging Face folder or a GGUF file.
+
+    Args:
+      config_file: the recipe, in place of the run's own or a plain one.
+      change: what the command line changes in it; the parameters lie on the mesh of the result.
 
     Raises:
       ModelLoadError: it is none of these.
     """
     if not path.exists():
         raise ModelLoadError(f"--model {path}: there is no such file or folder")
-    if (path / "config.yaml").is_file():
-        config = load_config(config_file) if config_file else read_config(path)
-        return Trained(config=config, model=trained_model(path))
-    model = load_model(path)
+    is_run = (path / "config.yaml").is_file()
     if config_file is not None:
-        return Trained(config=load_config(config_file), model=model)
-    prompt = CHAT_PROMPT if model.tokenizer.chat_template else PromptConfig()
-    settings = ModelSettings(path=path)
-    return Trained(config=RunConfig(model=settings, prompt=prompt), model=model)
+        config = load_config(config_file)
+    else:
+        config = read_config(path) if is_run else RunConfig(model=ModelSettings(path=path))
+    mesh = make_mesh(change(config).mesh)
+    model = trained_model(path, mesh) if is_run else load_model(path, placement(mesh))
+    if config_file is None and not is_run and model.tokenizer.chat_template:
+        config = replace(config, prompt=CHAT_PROMPT)
+    return Trained(config=change(config), model=model)
 
 
-def trained_model(run_path: Path) -> LoadedModel:
-    """The newest policy of a run: after PPO if there is one, else after SFT; adapters merged.
+def trained_model(run_path: Path, mesh: Mesh) -> LoadedModel:
+    """The newest policy of a run, on the mesh: after PPO if there is one, else after SFT.
+
+    Adapters are merged into the weights that they were trained on.
 
     Raises:
       RunDirError: no run directory.
       ModelLoadError: it has no checkpoint yet.
     """
     config, folder = read_config(run_path), RunDir(run_path)
-    start = starting_model(config.model, texts=(), tokenizer_dir=folder.tokenizer, seed=config.seed)
     if config.lora.rank == 0:
-        return replace(start, params=dict(_newest_policy(folder, start.params)))
-    adapters = _newest_adapters(folder, config, start.config)
-    return replace(start, params=merge(start.params, adapters, config.lora))
+        model = model_outline(config.model, mesh=mesh, tokenizer_dir=folder.tokenizer)
+        return replace(model, params=dict(_newest_policy(folder, model.params)))
+    model = starting_model(
+        config.model, mesh=mesh, texts=(), tokenizer_dir=folder.tokenizer, seed=config.seed
+    )
+    adapters = _newest_adapters(folder, config, model.config)
+    return replace(model, params=merge(model.params, adapters, config.lora))
 
 
 def _newest_adapters(folder: RunDir, config: RunConfig, model: ModelConfig) -> Params:
@@ -113,11 +123,15 @@ def evaluate_model(
       samples, k: in place of the recipe's; ``k`` alone raises ``samples`` to its largest.
       overrides: more fields of the recipe, as on the command line.
     """
-    trained = find_model(path, config_file)
-    wanted = tuple(k) if k else trained.config.eval.k if samples is None else (1,)
-    number = samples or max(*wanted, trained.config.eval.samples)
-    flags = [f"--eval.k={list(wanted)}", f"--eval.samples={number}"]
-    config = override_config(trained.config, [*flags, *overrides])
+
+    def changed(config: RunConfig) -> RunConfig:
+        wanted = tuple(k) if k else config.eval.k if samples is None else (1,)
+        number = samples or max(*wanted, config.eval.samples)
+        flags = [f"--eval.k={list(wanted)}", f"--eval.samples={number}"]
+        return override_config(config, [*flags, *overrides])
+
+    trained = find_model(path, config_file, changed)
+    config = trained.config
     problems = load_problems(problems_name, manual_dir=config.data.manual_dir, count=count)
     if not problems:
         raise ProblemError(f"--problems {problems_name}: no problem")
@@ -148,10 +162,15 @@ def evaluate_model(
     return {"model": str(path), "problems_from": problems_name, **found.to_json()}
 
 
-def export_run(run_path: Path, out: Path) -> Path:
-    """Writes a run's policy as a folder that transformers and vLLM load."""
-    model = trained_model(run_path)
-    save_model(out, model.config, model.params, model.tokenizer)
+def export_run(run_path: Path, out: Path, dtype: str = "float32") -> Path:
+    """Writes a run's policy as a folder that transformers and vLLM load.
+
+    Args:
+      dtype: of the weights in it: float32 as they were trained, or bfloat16, rounded.
+    """
+    # Whatever mesh the run had, its parameters are spread over the devices there are.
+    model = trained_model(run_path, make_mesh(MeshConfig(data=1, fsdp=-1)))
+    save_model(out, model.config, model.params, model.tokenizer, dtype=dtype)
     return out
 
 
@@ -172,6 +191,7 @@ def export_adapters(run_path: Path, out: Path) -> Path:
             f"{run_path} started from fresh weights, which no adapter can be loaded on to: export"
             " the merged model, without --adapter"
         )
-    model = read_model_config(base / CONFIG_FILE) if base.is_dir() else load_model(base).config
+    with open_model(base) as stored:
+        model = stored.config
     save_peft(out, model, config.lora, _newest_adapters(RunDir(run_path), config, model), base)
     return out

@@ -32,7 +32,7 @@ ONLY_IN = {
     "tensorflow_datasets": ("data",),
     "transformers": ("model.tokenizer", "model.load"),
     "tokenizers": ("model.tokenizer",),
-    "safetensors": ("model.weights", "model.peft_folder"),
+    "safetensors": ("model.safetensors_folder", "model.peft_folder"),
     "gguf": ("model.gguf",),
     "jinja2": ("report",),
     "flax.nnx": (),

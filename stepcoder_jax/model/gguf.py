@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 
 from stepcoder_jax.model.config import ModelConfig
-from stepcoder_jax.model.weights import ModelLoadError
+from stepcoder_jax.model.source import StoredTensor
+from stepcoder_jax.model.weights import Index, ModelLoadError
 
-QUANTISATIONS = frozenset({"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"})
+# Rows dequantised at once: gguf's own arrays for it are several times as large as the result.
+_ROWS = 4096
 
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
@@ -31,6 +33,15 @@ _OPTIONS: Mapping[str, str] = {
 }
 
 _SCALING_OPTIONS = ("rope.scaling.type", "rope.scaling.factor")
+
+_NEEDED = (
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.layer_norm_rms_epsilon",
+)
 
 # Sizes that follow from the options above; checked against them, not read.
 _IMPLIED = ("vocab_size", "rope.dimension_count", "attention.value_length")
@@ -54,17 +65,32 @@ _TENSORS: Mapping[str, str] = {
 
 
 class GGUFFile:
-    """An open GGUF file: its metadata, and its tensors under Hugging Face names."""
+    """A GGUF file: its metadata, and its tensors under Hugging Face names, read on demand.
+
+    Raises:
+        ModelLoadError: not a whole GGUF file.
+    """
+
+    dtypes = frozenset({"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"})
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._reader = GGUFReader(path)
+            reader = GGUFReader(path)
         except (OSError, ValueError, IndexError) as error:
             raise ModelLoadError(f"{path}: not a readable GGUF file: {error}") from error
         self.metadata: Mapping[str, Any] = {
-            key: field.contents() for key, field in self._reader.fields.items()
+            key: field.contents() for key, field in reader.fields.items()
         }
+        self.tensors: dict[str, StoredTensor] = {}
+        self._offsets: dict[str, int] = {}
+        for tensor in reader.tensors:
+            name = _hf_name(tensor.name)
+            # GGUF writes the fastest axis first.
+            shape = tuple(int(size) for size in reversed(tensor.shape))
+            kind = GGMLQuantizationType(tensor.tensor_type).name
+            self.tensors[name] = StoredTensor(file=path, name=tensor.name, shape=shape, dtype=kind)
+            self._offsets[name] = int(tensor.data_offset)
 
     def config(self) -> ModelConfig:
         """Return the model's config.
@@ -93,46 +119,72 @@ class GGUFFile:
         if unknown:
             name = min(unknown)
             raise ValueError(f"option {architecture}.{name} = {options[name]!r} is not supported")
-        names = {tensor.name for tensor in self._reader.tensors}
+        missing = [f"{architecture}.{name}" for name in _NEEDED if name not in options]
+        if "tokenizer.ggml.tokens" not in self.metadata:
+            missing.append("tokenizer.ggml.tokens")
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
         hf = {theirs: options[ours] for ours, theirs in _OPTIONS.items() if ours in options}
         hf |= {
             "model_type": architecture,
             "vocab_size": len(self.metadata["tokenizer.ggml.tokens"]),
-            "tie_word_embeddings": "output.weight" not in names,
+            "tie_word_embeddings": "lm_head.weight" not in self.tensors,
             "rope_scaling": _rope_scaling(options),
         }
         _check_implied(options, hf)
         return hf
 
-    def tensors(self, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield Hugging Face name and float32 content of every tensor, dequantised.
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Return a block of a tensor in float32, dequantised, in rope's halves layout.
 
-        Raises:
-            ModelLoadError: a tensor that is unknown, or stored in a quantisation we do not read.
+        Only the rows of the block are read; they are mapped no longer than the call.
         """
-        is_llama = self.metadata["general.architecture"] == "llama"
-        for tensor in self._reader.tensors:
-            kind = GGMLQuantizationType(tensor.tensor_type)
-            if kind.name not in QUANTISATIONS:
-                raise ModelLoadError(
-                    f"{self.path}: tensor {tensor.name!r} is stored as {kind.name}; "
-                    f"allowed: {', '.join(sorted(QUANTISATIONS))}"
-                )
-            content = dequantize(tensor.data, kind).astype(np.float32)
-            name = self._hf_name(tensor.name)
-            if is_llama and "self_attn.q_proj" in name:
-                content = _undo_interleaving(content, config.num_heads)
-            if is_llama and "self_attn.k_proj" in name:
-                content = _undo_interleaving(content, config.num_kv_heads)
-            yield name, content
+        stored = self.tensors[name]
+        kind = GGMLQuantizationType[stored.dtype]
+        block_items, block_bytes = GGML_QUANT_SIZES[kind]
+        *rows, items = (1, *stored.shape)[-2:]
+        table = np.memmap(
+            self.path,
+            mode="r",
+            offset=self._offsets[name],
+            shape=(*rows, items // block_items * block_bytes),
+        )
+        wanted = self._stored_rows(name, rows[0])[index[0] if len(index) == 2 else slice(None)]
+        block = np.empty((len(wanted), index[-1].stop - index[-1].start), np.float32)
+        for start in range(0, len(wanted), _ROWS):
+            part = slice(start, start + _ROWS)
+            block[part] = dequantize(np.asarray(table[wanted[part]]), kind)[:, index[-1]]
+        return block if len(index) == 2 else block[0]
 
-    def _hf_name(self, name: str) -> str:
-        match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
-        if match is None or match[2] not in _TENSORS:
-            raise ModelLoadError(f"{self.path}: tensor {name!r} is unknown")
-        layer, part, kind = match.groups()
-        prefix = "" if layer is None else f"model.layers.{layer}."
-        return f"{prefix}{_TENSORS[part]}.{kind}"
+    def _stored_rows(self, name: str, rows: int) -> np.ndarray:
+        """Where each row of a Hugging Face tensor is in the file.
+
+        llama.cpp rotates neighbouring channels, so its converter interleaves the two halves of
+        every head of Llama's q and k.
+        """
+        order = np.arange(rows)
+        heads = self._interleaved_heads(name)
+        return order if heads is None else order.reshape(heads, -1, 2).swapaxes(1, 2).ravel()
+
+    def _interleaved_heads(self, name: str) -> int | None:
+        if self.metadata["general.architecture"] != "llama":
+            return None
+        queries = self.metadata["llama.attention.head_count"]
+        if name.endswith("q_proj.weight"):
+            return queries
+        if name.endswith("k_proj.weight"):
+            return self.metadata.get("llama.attention.head_count_kv", queries)
+        return None
+
+
+def _hf_name(name: str) -> str:
+    match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
+    if match is None or match[2] not in _TENSORS:
+        # A name that no model has: refused when the tensors are held against the config.
+        return f"gguf/{name}"
+    layer, part, kind = match.groups()
+    prefix = "" if layer is None else f"model.layers.{layer}."
+    return f"{prefix}{_TENSORS[part]}.{kind}"
 
 
 def _rope_scaling(options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -148,13 +200,3 @@ def _check_implied(options: Mapping[str, Any], hf: Mapping[str, Any]) -> None:
     for name, expected in implied.items():
         if options.get(name, expected) != expected:
             raise ValueError(f"{name} = {options[name]} is not supported; expected {expected}")
-
-
-def _undo_interleaving(tensor: np.ndarray, heads: int) -> np.ndarray:
-    """Return rows in rope's halves layout.
-
-    llama.cpp rotates neighbouring channels, so its converter interleaves the two halves of every
-    head of Llama's q and k.
-    """
-    pairs = tensor.reshape(heads, -1, 2, *tensor.shape[1:])
-    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(tensor.shape)

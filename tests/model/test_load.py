@@ -7,31 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from random_models import VARIANTS, random_params
+from random_models import LOADABLE, random_params
 from safetensors.numpy import load_file, save_file
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import load_model, save_model
-from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.model.weights import ModelLoadError
-
-# As many rows as the test tokenizer may have tokens.
-ROWS = 300
-
-CONFIGS = {
-    name: replace(config, vocab_size=ROWS)
-    for name, config in (
-        VARIANTS | {"linear": replace(VARIANTS["tied"], rope_scaling=LinearRope(factor=4.0))}
-    ).items()
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    config = CONFIGS["untied"]
-    save_model(tmp_path / "model", config, random_params(config), tokenizer)
-    return tmp_path / "model"
 
 
 def edit_tensors(folder: Path, edit: Callable[[dict[str, np.ndarray]], None]) -> None:
@@ -45,7 +27,7 @@ def edit_config(folder: Path, **change: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", LOADABLE.values(), ids=LOADABLE)
 def test_out_and_in_is_exact(config: ModelConfig, tmp_path: Path, tokenizer: Tokenizer) -> None:
     params = random_params(config)
     save_model(tmp_path / "once", config, params, tokenizer)
@@ -56,23 +38,6 @@ def test_out_and_in_is_exact(config: ModelConfig, tmp_path: Path, tokenizer: Tok
     save_model(tmp_path / "twice", once.config, once.params, once.tokenizer)
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
-
-
-def test_a_sharded_folder_reads_as_the_whole_one(folder: Path) -> None:
-    whole = load_model(folder)
-    tensors = load_file(folder / "model.safetensors")
-    names = sorted(tensors)
-    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for file, members in shards.items():
-        save_file({name: tensors[name] for name in members}, folder / file)
-    weight_map = {name: file for file, members in shards.items() for name in members}
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": weight_map}))
-    (folder / "model.safetensors").unlink()
-    jax.tree.map(np.testing.assert_array_equal, load_model(folder).params, whole.params)
-    (folder / "b.safetensors").unlink()
-    with pytest.raises(ModelLoadError, match=r"b\.safetensors"):
-        load_model(folder)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -87,6 +52,13 @@ def test_half_precision_files_are_widened_exactly(folder: Path, dtype: str) -> N
     )
 
 
+def spoil(name: str, row: int, value: float) -> Callable[[dict[str, np.ndarray]], None]:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors[name][row, ...] = value
+
+    return edit
+
+
 def put(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None]:
     return lambda tensors: tensors.update({name: value})
 
@@ -98,10 +70,19 @@ def put(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None]
         (put("model.extra.weight", np.ones(3, "float32")), r"'model\.extra\.weight' is unknown"),
         (
             put("model.norm.weight", np.ones(3, "float32")),
-            r"'model\.norm\.weight' has shape \[3\]; config\.json asks for \[16\]",
+            r"'model\.norm\.weight' has shape \[3\]; the model's config asks for \[16\]",
         ),
-        (put("model.norm.weight", np.ones(16, "int8")), "is int8, not floating point"),
-        (put("model.norm.weight", np.full(16, np.nan, "float32")), "holds NaN or infinity"),
+        (
+            put("model.norm.weight", np.ones(16, "int8")),
+            r"model\.safetensors: tensor 'model\.norm\.weight' is stored as I8; allowed: BF16, F16",
+        ),
+        (put("model.norm.weight", np.ones(16)), "is stored as F64"),
+        (spoil("model.norm.weight", 3, np.nan), "'model.norm.weight' holds NaN or infinity"),
+        (spoil("model.embed_tokens.weight", 7, np.inf), "holds NaN or infinity, first in row 7"),
+        (
+            spoil("model.layers.1.mlp.down_proj.weight", 5, -np.inf),
+            r"model\.safetensors: tensor 'model\.layers\.1\.mlp\.down_proj\.weight' holds .* row 5",
+        ),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(
@@ -112,10 +93,33 @@ def test_tensors_that_do_not_fit_are_named(
         load_model(folder)
 
 
-def test_a_head_in_a_tied_model_is_refused(folder: Path) -> None:
-    edit_config(folder, tie_word_embeddings=True)
-    with pytest.raises(ModelLoadError, match=r"lm_head\.weight although tie_word_embeddings"):
+def test_a_buffer_that_the_config_determines_is_passed_over(folder: Path) -> None:
+    whole = load_model(folder).params
+    edit_tensors(folder, put("model.layers.0.self_attn.rotary_emb.inv_freq", np.ones(2, "float32")))
+    jax.tree.map(np.testing.assert_array_equal, load_model(folder).params, whole)
+
+
+def test_many_missing_tensors_are_counted_and_the_first_named(folder: Path) -> None:
+    edit_tensors(folder, lambda tensors: [tensors.pop(n) for n in list(tensors) if ".1." in n])
+    with pytest.raises(ModelLoadError, match=r"model: lacks 9 tensors: model\.layers\.1\.input"):
         load_model(folder)
+
+
+def test_a_head_in_a_tied_model_is_the_embedding_or_refused(folder: Path) -> None:
+    edit_config(folder, tie_word_embeddings=True)
+    message = r"'lm_head\.weight' is not the embedding although tie_word_embeddings is true"
+    with pytest.raises(ModelLoadError, match=message):
+        load_model(folder)
+    embedding = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    edit_tensors(folder, put("lm_head.weight", embedding))
+    loaded = load_model(folder)
+    assert "unembedding" not in loaded.params
+    np.testing.assert_array_equal(loaded.params["embedding"], embedding)
+    for wrong in (embedding[:-1].copy(), embedding.copy()):
+        wrong[-1, -1] += 1
+        edit_tensors(folder, put("lm_head.weight", wrong))
+        with pytest.raises(ModelLoadError, match=message):
+            load_model(folder)
 
 
 def test_missing_and_broken_files_are_named(folder: Path, tmp_path: Path) -> None:
@@ -137,9 +141,12 @@ def test_missing_and_broken_files_are_named(folder: Path, tmp_path: Path) -> Non
 
 def test_a_folder_without_weights_or_with_broken_ones_is_named(folder: Path) -> None:
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ModelLoadError, match=r"model\.safetensors: "):
-        load_model(folder)
+    whole = weights.read_bytes()
+    # Within the header's length, within the header, within the tensors, and a byte short.
+    for size in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        weights.write_bytes(whole[:size])
+        with pytest.raises(ModelLoadError, match=r"model\.safetensors: .*header"):
+            load_model(folder)
     weights.unlink()
     with pytest.raises(ModelLoadError, match=r"model: holds no weights"):
         load_model(folder)
@@ -155,9 +162,11 @@ def test_a_folder_without_a_tokenizer_is_named(folder: Path) -> None:
 def test_a_tokenizer_larger_than_the_embedding_is_refused(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    config = replace(CONFIGS["tied"], vocab_size=200)
+    config = replace(LOADABLE["tied"], vocab_size=200)
     save_model(tmp_path, config, random_params(config), tokenizer)
-    with pytest.raises(ModelLoadError, match=f"has {len(tokenizer)} tokens, the embedding only"):
+    with pytest.raises(
+        ModelLoadError, match=f"has row {len(tokenizer) - 1} .*, the embedding only 200"
+    ):
         load_model(tmp_path)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import read_config
-from stepcoder_jax.model.weights import params_from_tensors, read_safetensors
+from stepcoder_jax.model.safetensors_folder import SafetensorsFolder
+from stepcoder_jax.model.source import read_params
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 CASES = sorted(path.name for path in (GOLDENS / "torch").iterdir())
@@ -45,7 +46,7 @@ def read_case(name: str) -> TorchCase:
     config = read_config(folder / "config.json")
     with np.load(folder / "outputs.npz") as file:
         golden = dict(file)
-    params = params_from_tensors(config, read_safetensors(folder), name)
+    params = read_params(config, SafetensorsFolder(folder))
     return TorchCase(config=config, params=params, golden=golden)
 
 
