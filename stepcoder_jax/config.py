@@ -82,6 +82,8 @@ class DataConfig:
       evaluate: label -> problems, evaluated before and after.
       evaluate_count: how many of each; None: all.
       difficulties: only problems of these levels, in training and in evaluation.
+      max_prompt_tokens: problems with a longer prompt are left out and counted, in training, and
+        count as not solved in evaluation; None: the longest of ``rollout.prompt_buckets``.
       manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
       verify: drop problems of ``train`` whose canonical solution fails its own tests.
     """
@@ -94,6 +96,7 @@ class DataConfig:
     evaluate: dict[str, str] = field(default_factory=dict)
     evaluate_count: int | None = None
     difficulties: tuple[Difficulty, ...] = DIFFICULTIES
+    max_prompt_tokens: int | None = None
     manual_dir: Path | None = None
     verify: bool = True
 
@@ -398,6 +401,11 @@ class RunConfig:
         _check_lora(self.lora)
 
     @property
+    def longest_prompt(self) -> int:
+        """The most tokens of a prompt, its prefix included."""
+        return self.data.max_prompt_tokens or self.rollout.prompt_buckets[-1]
+
+    @property
     def rows(self) -> int:
         """Rollouts an iteration, B."""
         return self.rollout.problems * self.rollout.samples
@@ -445,6 +453,9 @@ def _check_iteration(c: RunConfig) -> None:
         ascends = list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0
         _require(ascends, name, buckets, "must be positive and ascending")
     _require(len(c.rollout.prompt_buckets) > 0, "rollout.prompt_buckets", (), "needs an entry")
+    longest, most = c.rollout.prompt_buckets[-1], c.data.max_prompt_tokens
+    allowed = f"in 1 … {longest}, the longest of rollout.prompt_buckets, or null"
+    _require(most is None or 1 <= most <= longest, "data.max_prompt_tokens", most, allowed)
 
 
 def _check_sampling(c: RunConfig) -> None:

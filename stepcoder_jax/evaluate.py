@@ -79,6 +79,8 @@ def evaluate(
     key: PRNGKeyArray,
     config: EvalConfig,
     progress: Callable[[int], None],
+    *,
+    longest_prompt: int,
 ) -> Evaluation:
     """Evaluates a policy at stage 0 (no prefix).
 
@@ -87,9 +89,9 @@ def evaluate(
       problems: all count; one whose prompt does not fit counts as not solved.
       key: the whole evaluation is a function of it.
       progress: told how many responses have been sampled.
+      longest_prompt: tokens of the longest prompt that fits.
     """
-    longest = worker.sampler.prompt_buckets[-1]
-    kept, left_out = fitting(problems, lambda p: len(builder.prompt(p).tokens) <= longest)
+    kept, left_out = fitting(problems, lambda p: len(builder.prompt(p).tokens) <= longest_prompt)
     keys = row_keys(key, 0, len(kept) * config.samples)
     prompts = [builder.prompt(problem) for problem in kept]
     done = worker.attempt(

@@ -247,7 +247,17 @@ def _evaluate(
             meter(count, {})
 
         whole = whole_policy(policy, run.frozen, run.config.lora)
-        return evaluate(worker, workshop.builder, whole, problems, key, config, sampled).to_json()
+        found = evaluate(
+            worker,
+            workshop.builder,
+            whole,
+            problems,
+            key,
+            config,
+            sampled,
+            longest_prompt=run.config.longest_prompt,
+        )
+        return found.to_json()
 
 
 def _training_set(run: Run) -> TrainingSet:

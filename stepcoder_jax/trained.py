@@ -158,6 +158,7 @@ def evaluate_model(
                     key,
                     config.eval,
                     lambda n: meter(n, {}),
+                    longest_prompt=config.longest_prompt,
                 )
     return {"model": str(path), "problems_from": problems_name, **found.to_json()}
 

@@ -30,7 +30,7 @@ def make_training_set(
     problems: Sequence[Problem], builder: PromptBuilder, config: RunConfig
 ) -> TrainingSet:
     """Plans every problem's curriculum and leaves out what does not fit the static shapes."""
-    longest = config.rollout.prompt_buckets[-1]
+    longest = config.longest_prompt
     kept: list[tuple[Problem, ProblemCurriculum, tuple[Prompt, ...]]] = []
     left_out: dict[str, tuple[str, ...]] = {}
     for problem in problems:
@@ -67,7 +67,10 @@ def _misfit(
     longest_response: int,
 ) -> str | None:
     if max(len(prompt.tokens) for prompt in prompts) > longest_prompt:
-        return f"prompt longer than {longest_prompt} tokens (rollout.prompt_buckets)"
+        return (
+            f"prompt longer than {longest_prompt} tokens (data.max_prompt_tokens,"
+            " rollout.prompt_buckets)"
+        )
     if problem.canonical_solution is None:
         return None
     if builder.example(problem).answer_tokens > longest_response:

@@ -86,10 +86,11 @@ def test_chat_needs_a_template_and_puts_the_answer_in_the_assistants_turn() -> N
     assert text(builder.example(problem()).tokens) == head + "def f(n):\n    return n + 1\n```"
 
 
-def test_what_does_not_fit_the_static_shapes_is_left_out_and_counted() -> None:
-    config = override_config(
-        RunConfig(), ["--rollout.prompt_buckets=[120]", "--sampling.max_new_tokens=60"]
-    )
+@pytest.mark.parametrize(
+    "limit", ["--rollout.prompt_buckets=[120]", "--data.max_prompt_tokens=120"]
+)
+def test_what_does_not_fit_the_static_shapes_is_left_out_and_counted(limit: str) -> None:
+    config = override_config(RunConfig(), [limit, "--sampling.max_new_tokens=60"])
     data = make_training_set(PROBLEMS, PLAIN, config)
     left_out = [i for ids in data.left_out.values() for i in ids]
     assert len(data.problems) + len(left_out) == len(PROBLEMS)
