@@ -17,6 +17,7 @@ from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import critic_from_policy, init_policy
+from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
@@ -55,7 +56,8 @@ class Bench:
         ]
         keys = jax.random.split(jax.random.key(self.seed), self.rows)
         budgets = self.lengths().tolist()
-        done = self.sampler.generate(params, prompts, keys, samples=1, budgets=budgets)
+        served = serving_params(params, dtype=self.sampler.decoder.dtype)
+        done = self.sampler.generate(served, prompts, keys, samples=1, budgets=budgets)
         return sum(len(sample.tokens) for _, sample in done)
 
     def lengths(self) -> np.ndarray:

@@ -86,6 +86,7 @@ def evaluate(
 
     Args:
       worker: its sampler holds the evaluation's temperature and nucleus.
+      params: the policy's, arranged for serving.
       problems: all count; one whose prompt does not fit counts as not solved.
       key: the whole evaluation is a function of it.
       progress: told how many responses have been sampled.

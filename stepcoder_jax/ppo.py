@@ -25,7 +25,7 @@ from stepcoder_jax.learner import (
     update,
     update_critic,
 )
-from stepcoder_jax.model.lora import whole_policy
+from stepcoder_jax.model.lora import policy_to_serve
 from stepcoder_jax.ppo_metrics import facts, rollout_metrics, summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.rewards import pass_fraction
@@ -165,7 +165,9 @@ class PPOPhase:
         prompts = [self.data.prompts[i][stage] for i, stage in zip(indices, stages, strict=True)]
         rows = self.config.rows
         return self.worker.attempt(
-            whole_policy(policy, self.frozen, self.config.lora),
+            policy_to_serve(
+                policy, self.frozen, lora=self.config.lora, dtype=self.config.model.dtype
+            ),
             [self.data.problems[i] for i in indices],
             prompts,
             row_keys(jax.random.fold_in(self.key, 0), number * rows, rows),

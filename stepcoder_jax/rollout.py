@@ -95,6 +95,7 @@ class Worker:
         """Samples each prompt ``samples`` times and judges every program.
 
         Args:
+          params: the policy's, arranged for serving.
           problems: one a prompt.
           keys: one a row; the rows of a prompt are adjacent.
           coverage: whether to ask for executed spans.

@@ -16,7 +16,7 @@ from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_
 from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.learner import Learner, init_state
 from stepcoder_jax.model.init import critic_from_policy
-from stepcoder_jax.model.lora import init_adapters, whole_policy
+from stepcoder_jax.model.lora import init_adapters, policy_to_serve
 from stepcoder_jax.ppo import PPOPhase, Progress
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
@@ -246,11 +246,13 @@ def _evaluate(
         def sampled(count: int) -> None:
             meter(count, {})
 
-        whole = whole_policy(policy, run.frozen, run.config.lora)
+        served = policy_to_serve(
+            policy, run.frozen, lora=run.config.lora, dtype=run.config.model.dtype
+        )
         found = evaluate(
             worker,
             workshop.builder,
-            whole,
+            served,
             problems,
             key,
             config,

@@ -23,6 +23,7 @@ from stepcoder_jax.model.load import (
 )
 from stepcoder_jax.model.lora import init_adapters, merge
 from stepcoder_jax.model.peft_folder import save_peft
+from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import load_config
 from stepcoder_jax.recipe import override as override_config
@@ -146,7 +147,8 @@ def evaluate_model(
             f" isolation: {client.isolation}"
         )
         with jax.set_mesh(workshop.mesh):
-            params: Params = workshop.place_policy(trained.model.params)
+            placed = workshop.place_policy(trained.model.params)
+            params: Params = serving_params(placed, dtype=config.model.dtype)
             key = jax.random.key(config.seed)
             total = len(problems) * config.eval.samples
             with display.phase("evaluate", total) as meter:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from stepcoder_jax.config import ConfigError
+from stepcoder_jax.model.platform import current_platform
 from stepcoder_jax.model.splash import splash_attention
 
 # Backend -> the platform it needs, as JAX and as people call it.
@@ -125,14 +126,8 @@ def _require_usable(backend: str, dtype: jnp.dtype) -> None:
 
 
 def _require_platform(backend: str, platform: str, device: str) -> None:
-    if platform != (there := _platform()):
+    if platform != (there := current_platform()):
         raise ConfigError(
             f"model.attention = {backend!r} needs {device}, and JAX computes on {there!r} here:"
             " model.attention = 'xla' runs anywhere"
         )
-
-
-def _platform() -> str:
-    """Of the current mesh, whose devices may be described only (compiling ahead of time)."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.default_backend() if device is None else device.platform

@@ -18,12 +18,14 @@ import flax.linen as nn
 import flax.traverse_util as traverse
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from stepcoder_jax.config import LoRAConfig
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.decoder import Params
 from stepcoder_jax.model.init import critic_logical_axes, init_policy, logical_axes
+from stepcoder_jax.model.serving import serving_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +122,16 @@ def merge(base: Params, adapters: Params, lora: LoRAConfig) -> dict[str, Any]:
     return traverse.unflatten_dict(flat)
 
 
-def whole_policy(trained: Params, frozen: Params | None, lora: LoRAConfig) -> Params:
-    """A policy's ordinary parameters, to sample from; arguments as for ``policy_weights``."""
-    return trained if frozen is None else merge(frozen, trained, lora)
+@partial(jax.jit, static_argnames=("lora", "dtype"))
+def policy_to_serve(
+    trained: Params, frozen: Params | None, *, lora: LoRAConfig, dtype: DTypeLike
+) -> dict[str, Any]:
+    """A policy rearranged for generation, adapters merged: the one copy that sampling needs.
+
+    Arguments as for ``policy_weights`` and ``serving_params``.
+    """
+    whole = trained if frozen is None else merge(frozen, trained, lora)
+    return serving_params(whole, dtype=dtype)
 
 
 @partial(jax.jit, static_argnames=("scale",))

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from stepcoder_jax.model.platform import current_platform
+
 # Up to so many rows, copying the matrix is what takes time.
 _FEW_ROWS = 128
 
@@ -18,7 +20,7 @@ def product(
     """X · kernelᵀ, added up in float32 and returned as ``dtype``."""
     rows = x.reshape(-1, x.shape[-1])
     contract = (((1,), (1,)), ((), ()))
-    if jax.default_backend() == "cpu" and rows.shape[0] <= _FEW_ROWS:
+    if current_platform() == "cpu" and rows.shape[0] <= _FEW_ROWS:
         # XLA's matrix product for CPUs copies its second operand into blocks before it begins: let
         # that be the rows. The barrier keeps it from turning the operands round again.
         found = jax.lax.dot_general(kernel, rows, contract, preferred_element_type=jnp.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from stepcoder_jax.model.decoder import Decoder
-from stepcoder_jax.model.serving import serving_decoder, serving_params
+from stepcoder_jax.model.serving import serving_decoder
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import (
     DecodeSettings,
@@ -72,6 +72,7 @@ class Sampler:
         """Samples every prompt ``samples`` times and yields rows in the order they finish.
 
         Args:
+          params: of the policy, as ``serving_params`` arranges them.
           prompts: none longer than the last bucket.
           keys: one a row; row ``i * samples + j`` is the j-th sample of prompt i.
           budgets: the most tokens of each row, at most ``max_new_tokens``, which is the default.
@@ -80,7 +81,7 @@ class Sampler:
           (row, sample). Tokens behind a stop string are cut off.
 
         Raises:
-          ValueError: a prompt does not fit the longest bucket.
+          ValueError: a prompt does not fit the longest bucket, or a budget is not to be had.
         """
         if prompts:
             yield from _Batch(self, params, prompts, keys, samples, budgets).run()
@@ -127,6 +128,9 @@ class _Batch:
         self._keys = keys
         most = sampler.settings.max_new_tokens
         self._budgets = np.full(n_rows, most) if budgets is None else np.asarray(budgets)
+        least, largest = self._budgets.min(), self._budgets.max()
+        if least < 1 or largest > most:
+            raise ValueError(f"budgets of {least} … {largest} tokens: each must be in 1 … {most}")
         # Prompts of like length are read together: all are as wide as the longest.
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
         self._unread = deque(by_length)
@@ -135,7 +139,7 @@ class _Batch:
         self._read: ReadPrompts | None = None
         self._slots: list[_Row | None] = [None] * min(sampler.slots, n_rows)
         width = sampler.width(prompts)
-        self._params = serving_params(params, dtype=sampler.decoder.dtype)
+        self._params = params
         self._state = sampler.place(
             empty_state(sampler.decoder, sampler.settings, len(self._slots), width)
         )

@@ -11,6 +11,7 @@ from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
+from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling import decode, generate
 from stepcoder_jax.sampling.decode import DecodeSettings
@@ -21,6 +22,7 @@ END, PAD = 1, 0
 DECODER = Decoder(config=SHAPES["tiny-test"])
 # Larger than the usual initialisation, so that logits differ and rows end at different places.
 PARAMS = jax.tree.map(lambda x: x * 6, init_policy(jax.random.key(0), DECODER.config))
+SERVED = serving_params(PARAMS, dtype=jnp.float32)
 SETTINGS = DecodeSettings(
     temperature=0.9, top_p=0.95, end_token=END, pad_token=PAD, max_new_tokens=14
 )
@@ -41,7 +43,7 @@ PROMPTS = [
 
 def run(sampler: Sampler, prompts: list[Prompt], samples: int, seed: int = 3) -> list[Sample]:
     keys = jax.random.split(jax.random.key(seed), len(prompts) * samples)
-    rows = dict(sampler.generate(PARAMS, prompts, keys, samples=samples))
+    rows = dict(sampler.generate(SERVED, prompts, keys, samples=samples))
     assert sorted(rows) == list(range(len(prompts) * samples))
     return [rows[i] for i in sorted(rows)]
 
@@ -61,7 +63,7 @@ def test_a_row_depends_on_its_own_key_and_prompt_only() -> None:
     keys = jax.random.split(jax.random.key(3), 6)
     together = run(SAMPLER, PROMPTS, samples=2)
     for row in range(6):
-        alone = dict(SAMPLER.generate(PARAMS, [PROMPTS[row // 2]], keys[row : row + 1], samples=1))[
+        alone = dict(SAMPLER.generate(SERVED, [PROMPTS[row // 2]], keys[row : row + 1], samples=1))[
             0
         ]
         assert alone.tokens == together[row].tokens
@@ -142,7 +144,7 @@ def test_a_row_that_ends_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch
     keys = jax.random.split(jax.random.key(3), 12)
     steps = counted(monkeypatch, "decode_chunk")
     lengths, steps_at = {}, {}
-    rows = sampler.generate(PARAMS, PROMPTS * 4, keys, samples=1, budgets=budgets)
+    rows = sampler.generate(SERVED, PROMPTS * 4, keys, samples=1, budgets=budgets)
     for row, sample in rows:
         lengths[row], steps_at[row] = len(sample.tokens), len(steps)
     assert [lengths[row] for row in range(12)] == budgets
@@ -161,9 +163,16 @@ def test_the_samples_of_a_prompt_share_one_reading(monkeypatch: pytest.MonkeyPat
 def test_budgets_hold_and_the_rows_before_them_stay_as_they_were() -> None:
     free = run(SAMPLER, PROMPTS, samples=2)
     keys = jax.random.split(jax.random.key(3), 6)
-    rows = dict(SAMPLER.generate(PARAMS, PROMPTS, keys, samples=2, budgets=[3] * 6))
+    rows = dict(SAMPLER.generate(SERVED, PROMPTS, keys, samples=2, budgets=[3] * 6))
     assert [rows[i].tokens for i in range(6)] == [s.tokens[:3] for s in free]
     assert {rows[i].stopped for i in range(6) if len(free[i].tokens) > 3} == {"budget"}
+
+
+@pytest.mark.parametrize("budget", [0, 15])
+def test_a_budget_that_is_not_to_be_had_is_refused(budget: int) -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    with pytest.raises(ValueError, match=r"budgets of .* 1 … 14"):
+        list(SAMPLER.generate(SERVED, PROMPTS, keys, samples=1, budgets=[3, budget, 3]))
 
 
 def test_no_prompts_are_no_rows() -> None:
