@@ -40,8 +40,10 @@ def test_collisions_and_unknown_axes_raise() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "1,1,8", "2,2,2", "4,1,2"])
-@pytest.mark.parametrize("script", ["eight_devices.py", "eight_devices_lora.py"])
-def test_the_step_is_the_same_on_eight_devices(script: str, mesh: str) -> None:
+@pytest.mark.parametrize(
+    "script", ["eight_devices.py", "eight_devices_lora.py", "eight_devices_sampling.py"]
+)
+def test_eight_devices_do_the_same_as_one(script: str, mesh: str) -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     done = subprocess.run(
         [sys.executable, str(HERE / script), mesh],

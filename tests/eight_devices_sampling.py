@@ -1,0 +1,37 @@
+"""Run by ``test_sharding.py`` with eight simulated devices: the same rows sampled, sharded and not.
+
+The mesh comes as ``data,fsdp,tensor`` on the command line; a difference ends with an exception.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent / "sampling"))
+from test_generate import DECODER, PARAMS, PROMPTS, SAMPLER
+
+from stepcoder_jax.config import MeshConfig
+from stepcoder_jax.model.init import logical_axes
+from stepcoder_jax.model.serving import serving_params
+from stepcoder_jax.sharding import make_mesh, replicate, shard_params
+
+sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
+mesh = make_mesh(MeshConfig(**sizes))
+keys = jax.random.split(jax.random.key(3), 6)
+for temperature in (0.0, 0.9):
+    settings = replace(SAMPLER.settings, temperature=temperature)
+    sampler = replace(SAMPLER, settings=settings, slots=4)
+    alone = serving_params(PARAMS, dtype=jnp.float32)
+    expected = dict(sampler.generate(alone, PROMPTS, keys, samples=2))
+    with jax.set_mesh(mesh):
+        placed = shard_params(PARAMS, logical_axes(DECODER.config), mesh)
+        served = serving_params(placed, dtype=jnp.float32)
+        spread = replace(sampler, place=lambda tree: replicate(tree, mesh))
+        found = dict(spread.generate(served, PROMPTS, keys, samples=2))
+    for row in range(6):
+        assert found[row].tokens == expected[row].tokens
+        np.testing.assert_allclose(found[row].logprobs, expected[row].logprobs, atol=1e-5)
