@@ -1,0 +1,114 @@
+"""What a recipe must satisfy beyond the types of its fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stepcoder_jax.config import LoRAConfig, RunConfig
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the field, its value and the remedy."""
+
+
+def check(config: RunConfig) -> None:
+    """Raises ConfigError at the first value that cannot be used, or not beside the others."""
+    _check_model(config)
+    _check_iteration(config)
+    _check_sampling(config)
+    _check_method(config)
+    _check_lora(config.lora)
+
+
+def _require(ok: bool, name: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ConfigError(f"{name} = {value!r}: {allowed}")
+
+
+def _check_model(c: RunConfig) -> None:
+    """The fused kernel computes in the activations' type."""
+    fits = c.model.attention != "cudnn" or c.model.dtype == "bfloat16"
+    half = "takes 16 bits only: set model.dtype = bfloat16, or model.attention = xla"
+    _require(fits, "model.attention", c.model.attention, half)
+
+
+def _check_iteration(c: RunConfig) -> None:
+    """Batches divide, buckets ascend."""
+    for name, value in (
+        ("rollout.problems", c.rollout.problems),
+        ("rollout.samples", c.rollout.samples),
+        ("ppo.epochs", c.ppo.epochs),
+        ("ppo.minibatches", c.ppo.minibatches),
+        ("ppo.microbatches", c.ppo.microbatches),
+        ("critic.steps", c.critic.steps),
+        ("sft.batch", c.sft.batch),
+        ("checkpoint.every", c.checkpoint.every),
+        ("checkpoint.sft_every", c.checkpoint.sft_every),
+        ("checkpoint.keep", c.checkpoint.keep),
+        ("model.logprob_chunk_tokens", c.model.logprob_chunk_tokens),
+    ):
+        _require(value > 0, name, value, "must be positive")
+    for name, value in (("iterations", c.iterations), ("seed", c.seed), ("sft.steps", c.sft.steps)):
+        _require(value >= 0, name, value, "must not be negative")
+    steps = c.ppo.minibatches * c.ppo.microbatches
+    allowed = f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)"
+    _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps, allowed)
+    divides = f"must divide ppo.microbatches = {c.ppo.microbatches}"
+    _require(c.ppo.microbatches % c.critic.steps == 0, "critic.steps", c.critic.steps, divides)
+    for name, buckets in (
+        ("rollout.prompt_buckets", c.rollout.prompt_buckets),
+        ("rollout.row_buckets", c.rollout.row_buckets),
+    ):
+        ascends = list(buckets) == sorted(set(buckets)) and min(buckets, default=1) > 0
+        _require(ascends, name, buckets, "must be positive and ascending")
+    _require(len(c.rollout.prompt_buckets) > 0, "rollout.prompt_buckets", (), "needs an entry")
+    longest, most = c.rollout.prompt_buckets[-1], c.data.max_prompt_tokens
+    allowed = f"in 1 … {longest}, the longest of rollout.prompt_buckets, or null"
+    _require(most is None or 1 <= most <= longest, "data.max_prompt_tokens", most, allowed)
+
+
+def _check_sampling(c: RunConfig) -> None:
+    """Temperatures, nuclei and budgets of training and evaluation."""
+    random = "training samples must be random: above 0 (eval.temperature may be 0)"
+    temperature = c.sampling.temperature
+    _require(temperature > 0, "sampling.temperature", temperature, random)
+    greedy = "0 is greedy, above it random; never negative"
+    _require(c.eval.temperature >= 0, "eval.temperature", c.eval.temperature, greedy)
+    for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
+        _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
+    _require(c.sampling.top_k >= 0, "sampling.top_k", c.sampling.top_k, "must not be negative")
+    for name in ("max_new_tokens", "slots", "prefill_prompts", "chunk_tokens"):
+        value = getattr(c.sampling, name)
+        _require(value > 0, f"sampling.{name}", value, "must be positive")
+    few = f"each in 1 … eval.samples = {c.eval.samples}"
+    fits = all(1 <= k <= c.eval.samples for k in c.eval.k)
+    _require(fits and len(c.eval.k) > 0, "eval.k", c.eval.k, few)
+    for name in ("wall_s", "cpu_s", "cpu_factor"):
+        value = getattr(c.executor, name)
+        _require(value > 0, f"executor.{name}", value, "must be positive")
+
+
+def _check_method(c: RunConfig) -> None:
+    """Curriculum, rewards and KL."""
+    _require(0 < c.curriculum.alpha <= 1, "curriculum.alpha", c.curriculum.alpha, "in (0, 1]")
+    known = set(type(c.curriculum)().statements)
+    statements = c.curriculum.statements
+    allowed = f"each one of {sorted(known)}"
+    _require(set(statements) <= known, "curriculum.statements", statements, allowed)
+    clip = c.reward.clip
+    _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
+    zero = "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3"
+    _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator, zero)
+
+
+def _check_lora(lora: LoRAConfig) -> None:
+    """A rank, a scale and targets that exist."""
+    _require(lora.rank >= 0, "lora.rank", lora.rank, "0 trains whole models, above it adapters")
+    _require(lora.alpha > 0, "lora.alpha", lora.alpha, "must be positive")
+    known = type(lora)().targets
+    unknown = [name for name in lora.targets if name not in known]
+    named = ", ".join(known)
+    _require(not unknown, "lora.targets", ", ".join(unknown), f"no such matrix; there are {named}")
+    once = 0 < len(set(lora.targets)) == len(lora.targets)
+    _require(once, "lora.targets", lora.targets, "at least one matrix, each once")
