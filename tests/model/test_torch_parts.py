@@ -42,11 +42,9 @@ def parts_of_last_layer(config: ModelConfig, params: dict, torch: dict) -> dict[
     positions = positions_of(x[..., 0])
     angles = rope_angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
     attended, _ = Attention(config, *FLOAT32, "xla").apply(
-        {"params": last["attention"]}, normalised, positions, angles, None, jnp.int32(0)
+        {"params": last["attention"]}, normalised, positions, angles, None
     )
-    (layer, _), _ = Layer(config, *FLOAT32, "xla").apply(
-        {"params": last}, (x, None), jnp.int32(0), positions, angles
-    )
+    layer, _ = Layer(config, *FLOAT32, "xla").apply({"params": last}, x, positions, angles)
     ours = {
         "input_layernorm": norm.apply({"params": last["attention_norm"]}, x),
         "self_attn": attended,
