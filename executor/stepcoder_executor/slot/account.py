@@ -11,7 +11,7 @@ import resource
 import signal
 
 from slot.syscalls import drop_capabilities, prctl
-from slot.users import end_user, user_of
+from slot.users import end_user, go_before_others, user_of
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_PROCESSES = 256
@@ -26,6 +26,8 @@ class Account:
             # What a program leaves behind becomes this process's child, to be ended here.
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._user = user_of(me) if _may_become(user_of(me)) else None
+        if self._user is not None:
+            go_before_others()
         # A user who is not the slot's own has other processes, counted as they are now.
         n_others = _n_threads(os.getuid()) if self._user is None else 0
         self._max_processes = n_others + _MAX_PROCESSES
