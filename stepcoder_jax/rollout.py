@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +67,33 @@ class Attempts:
     executor_hidden_fraction: float | None
 
 
+@dataclass(kw_only=True)
+class _Pending:
+    """A program that the executor has; ``submitted`` and ``judged`` are monotonic times."""
+
+    problem: Problem
+    prompt: Prompt
+    sample: Sample
+    program: Program
+    submitted: float
+    future: Future[Result]
+    judged: float | None = None
+
+    def note_time(self, _: Future[Result]) -> None:
+        """The result is there."""
+        self.judged = time.monotonic()
+
+    def attempt(self) -> Attempt:
+        """Waits for the result."""
+        return Attempt(
+            problem=self.problem,
+            prompt=self.prompt,
+            sample=self.sample,
+            program=self.program,
+            result=self.future.result(),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """Samples programs and has them executed while other rows are still being decoded.
@@ -105,48 +131,48 @@ class Worker:
           ExecutorDied: the executor could not be kept alive; nothing is scored then.
         """
         started = time.monotonic()
-        pending: dict[int, tuple[Sample, Program, Future[Result]]] = {}
-        submitted: dict[int, float] = {}
-        judged: dict[int, float] = {}
+        pending: dict[int, _Pending] = {}
         for row, sample in self.sampler.generate(params, prompts, keys, samples=samples):
             self.check()
             prompt, problem = prompts[row // samples], problems[row // samples]
-            program = self._assemble(prompt, sample)
-            request = Request(
-                id=f"{row}",
-                source=program.text,
-                tests=problem.tests,
-                limits=self.limits.of(problem),
-                coverage=coverage,
-            )
-            submitted[row] = time.monotonic()
-            future = self.client.submit(request)
-            future.add_done_callback(partial(_note_time, judged, row))
-            pending[row] = (sample, program, future)
+            pending[row] = self._submit(row, problem, prompt, sample, coverage)
             progress(len(pending))
         generated = time.monotonic()
         rows = []
         for row in sorted(pending):
-            sample, program, future = pending[row]
-            rows.append(
-                Attempt(
-                    problem=problems[row // samples],
-                    prompt=prompts[row // samples],
-                    sample=sample,
-                    program=program,
-                    result=future.result(),
-                )
-            )
+            rows.append(pending[row].attempt())
             self.check()
         ended = time.monotonic()
         # The last result can be here before what is called with it.
-        spans = [(begin, judged.get(row, ended)) for row, begin in submitted.items()]
+        spans = [(one.submitted, one.judged or ended) for one in pending.values()]
         return Attempts(
             rows=tuple(rows),
             generate_s=generated - started,
             wait_s=ended - generated,
             executor_hidden_fraction=share_before(generated, spans),
         )
+
+    def _submit(
+        self, row: int, problem: Problem, prompt: Prompt, sample: Sample, coverage: bool
+    ) -> _Pending:
+        program = self._assemble(prompt, sample)
+        request = Request(
+            id=f"{row}",
+            source=program.text,
+            tests=problem.tests,
+            limits=self.limits.of(problem),
+            coverage=coverage,
+        )
+        one = _Pending(
+            problem=problem,
+            prompt=prompt,
+            sample=sample,
+            program=program,
+            submitted=time.monotonic(),
+            future=self.client.submit(request),
+        )
+        one.future.add_done_callback(one.note_time)
+        return one
 
     def _assemble(self, prompt: Prompt, sample: Sample) -> Program:
         return assemble(
@@ -156,10 +182,6 @@ class Worker:
             stop=self.sampler.stop,
             end_token=self.sampler.settings.end_token,
         )
-
-
-def _note_time(times: dict[int, float], row: int, _: Future[Result]) -> None:
-    times[row] = time.monotonic()
 
 
 def share_before(moment: float, spans: Sequence[tuple[float, float]]) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import stepcoder_executor
+from stepcoder_executor import IoTests, Request
 
 # A child and seven that come of it, most in a session of their own, some without a parent.
 SLOT = """
@@ -73,6 +74,21 @@ def run(script, *arguments):
 @pytest.mark.parametrize("user", [pytest.param("own", marks=needs_root), "shared"])
 def test_all_that_a_program_has_started_ends_with_it(user):
     assert run(SLOT, user) == "8\n"
+
+
+@needs_root
+def test_programs_of_root_have_neither_its_privileges_nor_its_slots_priority(only_rung):
+    source = (
+        "import os\n"
+        "def f():\n"
+        "    status = dict(line.split(':\\t', 1) for line in open('/proc/self/status'))\n"
+        "    privileges = int(status['CapEff'], 16)\n"
+        "    return [privileges, os.sched_getscheduler(0), os.getuid() == os.geteuid()]\n"
+    )
+    tests = IoTests(fn_name="f", inputs=((),), outputs=([0, os.SCHED_OTHER, False],))
+    with only_rung("none") as client:
+        result = client.submit(Request(id="a", source=source, tests=tests)).result(timeout=30)
+    assert result.verdict == "passed", result.tests
 
 
 @needs_root

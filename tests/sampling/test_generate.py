@@ -154,6 +154,19 @@ def test_a_row_that_ends_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch
     assert min(steps_at.values()) <= 3
 
 
+def test_a_long_chunk_is_left_for_rows_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = replace(SETTINGS, end_token=-1)
+    sampler = replace(SAMPLER, settings=endless, slots=2, chunk_tokens=14)
+    keys = jax.random.split(jax.random.key(3), 12)
+    chunks = counted(monkeypatch, "decode_chunk")
+    # The row of the shortest prompt begins first.
+    budgets = [1, 14, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    rows = sampler.generate(SERVED, PROMPTS * 4, keys, samples=1, budgets=budgets)
+    assert sorted(row for row, _ in rows) == list(range(12))
+    # One for each short row beside the long one; were chunks never left, there would be six.
+    assert len(chunks) >= 11
+
+
 def test_the_samples_of_a_prompt_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = counted(monkeypatch, "prefill")
     run(replace(SAMPLER, slots=3, prefill_prompts=1), PROMPTS, samples=5)
