@@ -66,7 +66,7 @@ def cached_attention(
     Args:
         query: queries of the new tokens.
         keys: a layer's cached keys, slot s holding position s; heads before slots, so that the
-            products below read them as they lie.
+            products below read them as they lie. Its type may be wider than that of ``query``.
         values: a layer's cached values, as keys.
         positions: position of each query.
         backend: as in ``attention``.
@@ -99,15 +99,15 @@ def _grouped_attention(
     batch, length, heads, head_dim = query.shape
     kv_heads = keys.shape[1]
     # The queries of a group read the same keys: one product a key/value head, of whole matrices.
-    grouped = query.reshape(batch, length, kv_heads, -1, head_dim)
+    grouped = query.reshape(batch, length, kv_heads, -1, head_dim).astype(keys.dtype)
     grouped = jnp.swapaxes(grouped, 1, 2).reshape(batch, kv_heads, -1, head_dim)
     logits = jnp.einsum(
         "bkqh,bksh->bkqs", grouped, keys, preferred_element_type=jnp.float32
     ) / math.sqrt(head_dim)
     is_visible = jnp.repeat(is_visible, heads // kv_heads, axis=2)
     logits = jnp.where(is_visible, logits, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    attended = jnp.einsum("bkqs,bksh->bkqh", weights, values)
+    weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype).astype(values.dtype)
+    attended = jnp.einsum("bkqs,bksh->bkqh", weights, values).astype(query.dtype)
     attended = attended.reshape(batch, kv_heads, length, -1, head_dim)
     return jnp.swapaxes(attended, 1, 2).reshape(batch, length, heads, head_dim)
 

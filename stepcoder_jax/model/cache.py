@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.product import held, held_dtype
 
 
 @jax.tree_util.register_dataclass
@@ -28,7 +29,8 @@ class LayerCache:
     @classmethod
     def of(cls, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]) -> LayerCache:
         """The cache that holds just these tokens, from position 0."""
-        return cls(keys=jnp.swapaxes(key, 1, 2), values=jnp.swapaxes(value, 1, 2))
+        keys, values = (jnp.swapaxes(held(x, x.dtype), 1, 2) for x in (key, value))
+        return cls(keys=keys, values=values)
 
     def write(
         self,
@@ -39,8 +41,8 @@ class LayerCache:
         """Put new keys and values at their positions; positions ≥ S write nothing."""
         at = (jnp.arange(key.shape[0])[:, None], slice(None), positions)
         return LayerCache(
-            keys=self.keys.at[at].set(key.astype(self.keys.dtype), mode="drop"),
-            values=self.values.at[at].set(value.astype(self.values.dtype), mode="drop"),
+            keys=self.keys.at[at].set(held(key, key.dtype), mode="drop"),
+            values=self.values.at[at].set(held(value, value.dtype), mode="drop"),
         )
 
 
@@ -58,8 +60,8 @@ class KVCache:
 
 
 def init_cache(config: ModelConfig, batch: int, slots: int, dtype: DTypeLike) -> KVCache:
-    """Return an empty cache for ``batch`` rows of at most ``slots`` tokens."""
-    shape = (batch, config.num_kv_heads, slots, config.head_dim)
+    """Return an empty cache of numbers of ``dtype``, ``batch`` rows of at most ``slots`` tokens."""
+    shape, dtype = (batch, config.num_kv_heads, slots, config.head_dim), held_dtype(dtype)
     return KVCache(
         layers=tuple(
             LayerCache(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))

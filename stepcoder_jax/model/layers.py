@@ -150,8 +150,9 @@ class Attention(nn.Module):
             cache = LayerCache.of(key, value) if self.serving else None
         else:
             cache = cache.write(key, value, positions)
-            keys, values = cache.keys.astype(query.dtype), cache.values.astype(query.dtype)
-            attended = cached_attention(query, keys, values, positions, backend=self.backend)
+            attended = cached_attention(
+                query, cache.keys, cache.values, positions, backend=self.backend
+            )
         if isinstance(self.output, Product):
             return self.output(attended.reshape(*x.shape[:-1], -1)), cache
         return adapted(self.output, attended), cache

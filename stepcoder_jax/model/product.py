@@ -1,4 +1,9 @@
-"""Products of few rows with large matrices, as decoding does them: one reading of every weight."""
+"""Products of few rows with large matrices, as decoding does them: one reading of every weight.
+
+CPUs have no products of bfloat16 that XLA would use: it widens both operands to float32, every time
+anew. What is read again at every token, weights and cache, is therefore *held* as float32 there:
+:func:`held` rounds to bfloat16 as ever, and only the room the number takes is larger.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,25 @@ from stepcoder_jax.model.platform import current_platform
 _FEW_ROWS = 128
 
 
+def held_dtype(dtype: DTypeLike) -> DTypeLike:
+    """The type of arrays that hold numbers of ``dtype`` on the current devices."""
+    return jnp.float32 if current_platform() == "cpu" and dtype == jnp.bfloat16 else dtype
+
+
+def held(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"]:
+    """``x`` rounded to ``dtype``, as an array of ``held_dtype(dtype)``."""
+    if held_dtype(dtype) == dtype:
+        return x.astype(dtype)
+    kind = jnp.finfo(dtype)
+    # Two conversions would say the same, but XLA may leave out both.
+    return jax.lax.reduce_precision(x.astype(held_dtype(dtype)), kind.nexp, kind.nmant)
+
+
 def product(
     x: Float[Array, "*batch K"], kernel: Float[Array, "N K"], dtype: DTypeLike
 ) -> Float[Array, "*batch N"]:
-    """X · kernelᵀ, added up in float32 and returned as ``dtype``."""
-    rows = x.reshape(-1, x.shape[-1])
+    """X · kernelᵀ, added up in float32 and returned as ``dtype``; kernels may be held wider."""
+    rows = x.reshape(-1, x.shape[-1]).astype(kernel.dtype)
     contract = (((1,), (1,)), ((), ()))
     if current_platform() == "cpu" and rows.shape[0] <= _FEW_ROWS:
         # XLA's matrix product for CPUs copies its second operand into blocks before it begins: let
@@ -41,9 +60,9 @@ class Product(nn.Module):
     def __call__(self, x: Float[Array, "*batch K"]) -> Float[Array, "*batch N"]:
         """Multiply, and add the bias."""
         zeros = nn.initializers.zeros
-        kernel = self.param("kernel", zeros, (self.features, x.shape[-1]), self.dtype)
+        kernel = self.param("kernel", zeros, (self.features, x.shape[-1]), held_dtype(self.dtype))
         out = product(x, kernel, self.dtype)
         if not self.use_bias:
             return out
-        bias = self.param("bias", zeros, (self.features,), self.dtype)
-        return out + jnp.broadcast_to(bias, out.shape)
+        bias = self.param("bias", zeros, (self.features,), held_dtype(self.dtype))
+        return (out + jnp.broadcast_to(bias, out.shape)).astype(self.dtype)

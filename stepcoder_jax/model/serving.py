@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stepcoder_jax.model.decoder import Decoder, Params
-from stepcoder_jax.model.product import product
+from stepcoder_jax.model.product import held, product
 
 
 def serving_decoder(decoder: Decoder) -> Decoder:
@@ -33,8 +33,8 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
       dtype: of activations: what the products are computed in. Scales of norms stay float32.
 
     Returns:
-      A copy: one tree a layer; every matrix outputs × inputs; queries, keys and values in one
-      matrix, gate and up in another.
+      A copy, ``held`` as products read it: one tree a layer; every matrix outputs × inputs;
+      queries, keys and values in one matrix, gate and up in another.
     """
     stacked = params["layers"]
     n_layers = jax.tree.leaves(stacked)[0].shape[0]
@@ -42,13 +42,13 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
     whole = {name: value for name, value in params.items() if name != "layers"}
     if "unembedding" in whole:
         whole["unembedding"] = whole["unembedding"].T
-    return _cast(whole | {f"layer_{i}": layer for i, layer in enumerate(layers)}, dtype)
+    return _held(whole | {f"layer_{i}": layer for i, layer in enumerate(layers)}, dtype)
 
 
 def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
     """Logits in float32 of the tokens behind hidden states; parameters are for serving."""
     kernel = params["unembedding"] if "unembedding" in params else params["embedding"]
-    return product(hidden, kernel.astype(hidden.dtype), jnp.float32)
+    return product(hidden, kernel, jnp.float32)
 
 
 def _layer(layer: Params) -> dict[str, Any]:
@@ -69,10 +69,10 @@ def _outputs_first(x: Float[Array, "*D heads H"]) -> Array:
     return x.reshape(-1) if x.ndim == 2 else x.reshape(x.shape[0], -1).T
 
 
-def _cast(tree: dict[str, Any], dtype: DTypeLike) -> dict[str, Any]:
+def _held(tree: dict[str, Any], dtype: DTypeLike) -> dict[str, Any]:
     return {
-        name: _cast(value, dtype)
+        name: _held(value, dtype)
         if isinstance(value, dict)
-        else (value if name == "scale" else value.astype(dtype))
+        else (value if name == "scale" else held(value, dtype))
         for name, value in tree.items()
     }

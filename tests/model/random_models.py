@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from stepcoder_jax.model.cache import KVCache
 from stepcoder_jax.model.config import SHAPES, ModelConfig
@@ -13,6 +14,7 @@ from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.init import init_policy
 from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.serving import next_logits, serving_decoder, serving_params
+from stepcoder_jax.sharding import MESH_AXES
 
 TINY = SHAPES["tiny-test"]
 
@@ -32,6 +34,13 @@ LOADABLE = {
         VARIANTS | {"linear": replace(VARIANTS["tied"], rope_scaling=LinearRope(factor=4.0))}
     ).items()
 }
+
+
+def one_device_of(platform: str) -> jax.sharding.use_abstract_mesh:
+    """A mesh of one device of a platform that need not be here: enough to trace for it."""
+    device = AbstractDevice(device_kind=platform, num_cores=1, platform=platform)
+    mesh = AbstractMesh((1, 1, 1), MESH_AXES, (AxisType.Auto,) * 3, abstract_device=device)
+    return jax.sharding.use_abstract_mesh(mesh)
 
 
 def random_params(config: ModelConfig, seed: int = 0) -> dict:

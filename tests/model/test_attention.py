@@ -14,12 +14,11 @@ from attention_reference import (
     random_heads,
     random_weight,
 )
-from jax.sharding import AbstractDevice, AbstractMesh, AxisType
+from random_models import one_device_of
 
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.model.attention import attention, cached_attention
 from stepcoder_jax.model.splash import MAX_BLOCK, splash_attention
-from stepcoder_jax.sharding import MESH_AXES
 
 Attend = Callable[..., jax.Array]
 
@@ -114,13 +113,6 @@ def test_cached_cudnn_against_the_reference(positions: list) -> None:
     half = [jnp.array(x, jnp.bfloat16) for x in (query, key.swapaxes(1, 2), value.swapaxes(1, 2))]
     actual = cached_attention(*half, jnp.array(where), backend="cudnn")
     np.testing.assert_allclose(actual, expected, atol=2**-7 * np.abs(expected).max())
-
-
-def one_device_of(platform: str) -> jax.sharding.use_abstract_mesh:
-    """A mesh of one device of a platform that need not be here: enough to trace for it."""
-    device = AbstractDevice(device_kind=platform, num_cores=1, platform=platform)
-    mesh = AbstractMesh((1, 1, 1), MESH_AXES, (AxisType.Auto,) * 3, abstract_device=device)
-    return jax.sharding.use_abstract_mesh(mesh)
 
 
 def traced(backend: str, dtype: str = "float32", *, cached: bool = False) -> str:

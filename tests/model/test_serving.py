@@ -1,15 +1,18 @@
 """Parameters for generation: the same model, rearranged."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_models import VARIANTS, logits_of, random_params, random_tokens
+from random_models import VARIANTS, logits_of, one_device_of, random_params, random_tokens
 
 from stepcoder_jax.model import apply
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.product import product
 from stepcoder_jax.model.serving import next_logits, serving_decoder, serving_params
+from stepcoder_jax.types import Params
 
 
 @pytest.mark.parametrize("rows", [1, 16, 128, 129, 600])
@@ -32,17 +35,39 @@ def test_prompts_are_read_as_whole_rows_are(name: str) -> None:
     assert read.cache.slots == 9
 
 
-def test_in_bfloat16_everything_but_the_norms_is_bfloat16() -> None:
-    weights = serving_params(random_params(VARIANTS["qk_norm"]), dtype=jnp.bfloat16)
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_in_bfloat16_everything_but_the_norms_is_bfloat16(platform: str) -> None:
+    params = random_params(VARIANTS["qk_norm"])
+    with one_device_of(platform):
+        weights = jax.eval_shape(partial(serving_params, dtype=jnp.bfloat16), params)
     kinds = {
         jax.tree_util.keystr(path[-1:]): leaf.dtype
         for path, leaf in jax.tree_util.tree_leaves_with_path(weights)
     }
-    assert kinds == {
-        "['embedding']": jnp.bfloat16,
-        "['kernel']": jnp.bfloat16,
-        "['scale']": jnp.float32,
-    }
+    held = jnp.float32 if platform == "cpu" else jnp.bfloat16
+    assert kinds == {"['embedding']": held, "['kernel']": held, "['scale']": jnp.float32}
+
+
+def test_bfloat16_held_wider_is_rounded_all_the_same() -> None:
+    config = VARIANTS["bias"]
+    decoder, params, tokens = Decoder(config=config), random_params(config), random_tokens(3, 9)
+    weights = serving_params(params, dtype=jnp.bfloat16)
+    assert any(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(weights["layer_0"]["mlp"]))
+    for leaf in jax.tree.leaves(weights["layer_0"]["mlp"]):
+        np.testing.assert_array_equal(leaf, leaf.astype(jnp.bfloat16).astype(jnp.float32))
+
+    def logits(weights: Params) -> jax.Array:
+        serving = serving_decoder(decoder.clone(dtype=jnp.bfloat16))
+        read = apply.prefill(serving, weights, tokens[:, :-1])
+        for layer in read.cache.layers:
+            for x in (layer.keys, layer.values):
+                np.testing.assert_array_equal(x, x.astype(jnp.bfloat16).astype(jnp.float32))
+        return next_logits(weights, read.hidden[:, -1])
+
+    narrow = jax.tree_util.tree_map_with_path(
+        lambda path, x: x if path[-1].key == "scale" else x.astype(jnp.bfloat16), weights
+    )
+    np.testing.assert_allclose(logits(weights), logits(narrow), atol=1e-6)
 
 
 def test_nothing_is_lost() -> None:
