@@ -75,6 +75,7 @@ class Bench:
             tokens=jnp.asarray(self.tokens()),
             is_response=jnp.asarray(is_response),
             is_executed=jnp.asarray(is_response & (rng.random(is_response.shape) < 0.8)),
+            weights=jnp.ones(is_response.shape, jnp.float32),
             scores=jnp.asarray(rng.choice([1.0, -0.3, -0.6, -1.0], self.rows), jnp.float32),
             sampler_logprobs=jnp.zeros(is_response.shape, jnp.float32),
         )

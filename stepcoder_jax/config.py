@@ -80,6 +80,8 @@ class DataConfig:
       evaluate: label -> problems, evaluated before and after.
       evaluate_count: how many of each; None: all.
       difficulties: only problems of these levels, in training and in evaluation.
+      weighting: how often PPO draws a problem: ``uniform``, or ``conditionals``: in proportion to
+        one plus its conditional statements, as the paper samples complex problems more often.
       max_prompt_tokens: problems with a longer prompt are left out and counted, in training, and
         count as not solved in evaluation; None: the longest of ``rollout.prompt_buckets``.
       manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
@@ -94,6 +96,7 @@ class DataConfig:
     evaluate: dict[str, str] = field(default_factory=dict)
     evaluate_count: int | None = None
     difficulties: tuple[Difficulty, ...] = DIFFICULTIES
+    weighting: Literal["uniform", "conditionals"] = "uniform"
     max_prompt_tokens: int | None = None
     manual_dir: Path | None = None
     verify: bool = True
@@ -127,9 +130,17 @@ class CurriculumConfig:
       statements: AST statements that count as conditional; ``paper_strict`` is (if, elif).
       alpha: step of the moving average of the pass rate, in (0, 1].
       threshold: pass rate above which the stage moves one towards the beginning.
+      start: ``stages`` is the method; ``fixed_fraction``, a control, always gives away the same
+        share of the lines of the canonical solution, and nothing moves.
+      fraction: that share, in [0, 1).
+      mix: share of an iteration's problems that begin at stage 0 whatever their stage is, and do
+        not move it; in [0, 1].
     """
 
     enabled: bool = True
+    start: Literal["stages", "fixed_fraction"] = "stages"
+    fraction: float = 0.5
+    mix: float = 0.0
     statements: tuple[str, ...] = ("if", "elif", "for", "while", "match")
     alpha: float = 0.2
     threshold: float = 0.5
@@ -151,8 +162,16 @@ class FGOConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """Score of each verdict (METHOD.md §4); ``clip`` bounds the absolute value when set."""
+    """What a program is worth.
 
+    Attributes:
+      function: import path, ``module:function``, of what judges an executor's result.
+      passed, failed, runtime_error, compile_error: score of each verdict (METHOD.md §4), for the
+        functions that use them.
+      clip: bound of the absolute value of every score; None: none.
+    """
+
+    function: str = "stepcoder_jax.rewards:verdict_score"
     passed: float = 1.0
     failed: float = -0.3
     runtime_error: float = -0.6
@@ -162,11 +181,22 @@ class RewardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KLConfig:
-    """Divergence from the reference: coefficient, estimator, and where it is charged."""
+    """Divergence from the reference: coefficient, estimator, and where it is charged.
+
+    Attributes:
+      beta: the coefficient; with ``controller`` adaptive the first one.
+      controller: ``adaptive`` moves the coefficient after every iteration so that the divergence
+        comes to ``target`` (Ziegler et al., arXiv 1909.08593, section 2.2).
+      target: nats a response.
+      horizon: responses in which the coefficient could change by about a factor e ** 0.2.
+    """
 
     beta: float = 0.05
     estimator: Literal["k1", "k2", "k3"] = "k1"
     where: Literal["reward", "loss"] = "reward"
+    controller: Literal["fixed", "adaptive"] = "fixed"
+    target: float = 6.0
+    horizon: int = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +204,8 @@ class PPOConfig:
     """PPO (METHOD.md §6).
 
     Attributes:
+      advantage: ``gae`` needs a critic; without one, ``grpo`` compares a response's score with the
+        mean of its group in units of the group's spread, ``rloo`` with the mean of the others.
       clip_ratio: epsilon of the clipped surrogate.
       value_clip: how far a value may move from its old one before its gain is clipped.
       gamma, lam: discount and GAE's lambda.
@@ -184,7 +216,14 @@ class PPOConfig:
       epochs: passes over an iteration's rollouts.
       minibatches: optimizer steps a pass.
       microbatches: pieces of a mini-batch whose gradients are added up to save memory.
+      importance_cap: with ``rollout.staleness`` 1, the largest weight of a token that the policy
+        has come to prefer since it was sampled.
+      on_nonfinite: a loss or gradient that is not finite stops the run, or the optimizer step is
+        skipped and counted; either way batch, step and recipe are written out.
+      max_skipped: skipped steps after which the run stops all the same.
     """
+
+    advantage: Literal["gae", "grpo", "rloo"] = "gae"
 
     clip_ratio: float = 0.2
     value_clip: float = 0.2
@@ -198,6 +237,9 @@ class PPOConfig:
     epochs: int = 1
     minibatches: int = 1
     microbatches: int = 1
+    importance_cap: float = 2.0
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    max_skipped: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +254,9 @@ class OptimizerConfig:
       warmup_steps: optimizer steps from 0 to the peak.
       decay: ``linear`` falls to 0 at the last step of the phase.
       max_grad_norm: global-norm clip.
+      second_moments: of adamw; ``factored`` keeps a row and a column for each matrix (Shazeer and
+        Stern, arXiv 1804.04235).
+      first_moment_dtype: of adamw and momentum.
     """
 
     name: Literal["adamw", "momentum"] = "adamw"
@@ -223,6 +268,8 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    second_moments: Literal["full", "factored"] = "full"
+    first_moment_dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,12 +309,15 @@ class RolloutConfig:
         prompt or solution does not fit the longest is left out and counted.
       row_buckets: allowed lengths T of prompt and response together in the update; empty: the
         longest prompt bucket plus ``max_new_tokens``.
+      staleness: 1 samples and executes the next batch while this one is trained on, with the policy
+        as it was before; 0 waits for the new policy.
     """
 
     problems: int = 32
     samples: int = 16
     prompt_buckets: tuple[int, ...] = (256, 512, 1024)
     row_buckets: tuple[int, ...] = ()
+    staleness: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,14 +353,15 @@ class ExecutorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
-    """The value model: its own backbone, started from the policy's, with a zero head.
+    """The value model, started from the policy, with a zero head.
 
     Attributes:
+      backbone: ``separate`` has one of its own; ``shared`` puts the head on the policy's.
       warmup_iterations: first iterations during which only the critic learns.
       steps: optimizer steps it takes for one of the policy's, each on its share of the rows.
     """
 
-    backbone: Literal["separate"] = "separate"
+    backbone: Literal["separate", "shared"] = "separate"
     warmup_iterations: int = 0
     steps: int = 1
 

@@ -18,6 +18,7 @@ def check(config: RunConfig) -> None:
     _check_iteration(config)
     _check_sampling(config)
     _check_method(config)
+    _check_learner(config)
     _check_lora(config.lora)
 
 
@@ -96,10 +97,40 @@ def _check_method(c: RunConfig) -> None:
     statements = c.curriculum.statements
     allowed = f"each one of {sorted(known)}"
     _require(set(statements) <= known, "curriculum.statements", statements, allowed)
+    fraction, mix = c.curriculum.fraction, c.curriculum.mix
+    _require(0 <= fraction < 1, "curriculum.fraction", fraction, "in [0, 1)")
+    _require(0 <= mix <= 1, "curriculum.mix", mix, "in [0, 1]")
     clip = c.reward.clip
     _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
     zero = "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3"
     _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator, zero)
+
+
+def _check_learner(c: RunConfig) -> None:
+    """Who estimates advantages, what charges the KL, what happens to stale and broken steps."""
+    advantage = c.ppo.advantage
+    if advantage != "gae":
+        group = f"ppo.advantage = {advantage} compares the samples of a problem: at least 2"
+        _require(c.rollout.samples > 1, "rollout.samples", c.rollout.samples, group)
+        none = f"there is no critic with ppo.advantage = {advantage}"
+        warmup, backbone = c.critic.warmup_iterations, c.critic.backbone
+        _require(warmup == 0, "critic.warmup_iterations", warmup, none)
+        _require(backbone == "separate", "critic.backbone", backbone, none)
+    together = "critic.backbone = shared steps with the policy: 1"
+    alone = c.critic.backbone == "separate" or c.critic.steps == 1
+    _require(alone, "critic.steps", c.critic.steps, together)
+    for name, value in (("kl.target", c.kl.target), ("kl.horizon", c.kl.horizon)):
+        _require(value > 0, name, value, "must be positive")
+    _require(c.kl.beta >= 0, "kl.beta", c.kl.beta, "must not be negative")
+    cap, skipped = c.ppo.importance_cap, c.ppo.max_skipped
+    _require(cap >= 1, "ppo.importance_cap", cap, "at least 1")
+    _require(skipped >= 0, "ppo.max_skipped", skipped, "must not be negative")
+    _require(c.rollout.staleness in (0, 1), "rollout.staleness", c.rollout.staleness, "0 or 1")
+    for name in ("policy_optimizer", "critic_optimizer"):
+        optimizer = getattr(c, name)
+        fits = optimizer.name == "adamw" or optimizer.second_moments == "full"
+        has_none = f"{optimizer.name} has no second moments: full"
+        _require(fits, f"{name}.second_moments", optimizer.second_moments, has_none)
 
 
 def _check_lora(lora: LoRAConfig) -> None:

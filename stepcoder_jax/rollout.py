@@ -258,6 +258,7 @@ def make_batch(
         tokens=jnp.asarray(tokens),
         is_response=jnp.asarray(is_response),
         is_executed=jnp.asarray(executed),
+        weights=jnp.ones(shape, jnp.float32),
         scores=jnp.asarray(scores),
         sampler_logprobs=jnp.asarray(logprobs),
     )

@@ -91,11 +91,14 @@ class RolloutBatch:
       is_executed: the FGO mask, a subset of ``is_response``.
       scores: float32 reward of the whole program, one a row.
       sampler_logprobs: float32, as the sampler computed them; 0 outside the response.
+      weights: float32, what each response token counts in the policy loss; 1 unless the reward
+        function says otherwise.
     """
 
     tokens: Int[Array, "B T"]
     is_response: Bool[Array, "B T"]
     is_executed: Bool[Array, "B T"]
+    weights: Float[Array, "B T"]
     scores: Float[Array, " B"]
     sampler_logprobs: Float[Array, "B T"]
 

@@ -70,6 +70,7 @@ def rollouts(pad: int = 0, garbage: int = 0) -> RolloutBatch:
         tokens=jnp.asarray(np.where(outside, garbage, tokens).astype(np.int32)),
         is_response=jnp.asarray(is_response),
         is_executed=jnp.asarray(executed),
+        weights=jnp.ones((ROWS, width), jnp.float32),
         scores=jnp.asarray(rng.choice([1.0, -0.3, -0.6, -1.0], ROWS).astype(np.float32)),
         sampler_logprobs=jnp.zeros((ROWS, width), jnp.float32),
     )
