@@ -17,6 +17,10 @@ from stepcoder_jax.model.splash import splash_attention
 NEEDED = {"cudnn": ("gpu", "an NVIDIA GPU"), "splash": ("tpu", "a TPU")}
 BACKENDS = ("xla", *NEEDED)
 
+# Queries of a block, and blocks of a row, where attention is computed block by block: each block
+# is compiled for itself.
+_LEAST_BLOCK, _MOST_BLOCKS = 64, 8
+
 
 def attention(
     query: Float[Array, "B T N H"],
@@ -44,10 +48,30 @@ def attention(
     _require_usable(backend, query.dtype)
     if backend == "splash":
         return splash_attention(query, key, value, interpret=False)
+    if backend == "xla" and current_platform() == "cpu":
+        return _blockwise_attention(query, key, value)
     implementation: Literal["xla", "cudnn"] = "cudnn" if backend == "cudnn" else "xla"
     return jax.nn.dot_product_attention(
         query, key, value, is_causal=True, implementation=implementation
     )
+
+
+def _blockwise_attention(
+    query: Float[Array, "B T N H"], key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]
+) -> Float[Array, "B T N H"]:
+    """Causal attention a block of queries at a time: the keys behind a block are left out."""
+    keys, values = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
+    length = query.shape[1]
+    width = max(_LEAST_BLOCK, -(-length // _MOST_BLOCKS))
+    blocks = []
+    for begin in range(0, length, width):
+        end = min(begin + width, length)
+        is_visible = jnp.arange(end)[None] <= jnp.arange(begin, end)[:, None]
+        visible = jnp.broadcast_to(is_visible, (query.shape[0], 1, *is_visible.shape))
+        blocks.append(
+            _grouped_attention(query[:, begin:end], keys[:, :, :end], values[:, :, :end], visible)
+        )
+    return jnp.concatenate(blocks, axis=1)
 
 
 def cached_attention(

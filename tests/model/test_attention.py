@@ -85,10 +85,17 @@ def test_right_padding_changes_nothing_before_it(attend: Attend) -> None:
         np.testing.assert_array_equal(gradient[is_padding], 0)
 
 
-def test_splash_over_several_blocks_the_last_one_padded() -> None:
-    inputs = random_heads(MAX_BLOCK + 88, MAX_BLOCK + 88, heads=3, kv_heads=1)
+@pytest.mark.parametrize(
+    ("attend", "length"),
+    [
+        pytest.param(*SPLASH.values, MAX_BLOCK + 88, id="splash"),
+        *[pytest.param(*XLA.values, length, id=f"xla-{length}") for length in (150, 601)],
+    ],
+)
+def test_several_blocks_the_last_one_shorter(attend: Attend, length: int) -> None:
+    inputs = random_heads(length, length, heads=3, kv_heads=1)
     weight = random_weight(inputs)
-    found = measured(SPLASH.values[0], inputs, weight, "float32")
+    found = measured(attend, inputs, weight, "float32")
     for a, b in zip(found, causal_reference(inputs, weight), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
 
