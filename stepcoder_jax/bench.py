@@ -18,6 +18,7 @@ from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import critic_from_policy, init_policy
 from stepcoder_jax.model.serving import serving_params
+from stepcoder_jax.model.weights import policy_shapes
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
@@ -101,6 +102,7 @@ def run_bench(
     runs: int,
     dtype: str,
     microbatches: int,
+    remat: str = "none",
     lengths: str = "full",
     rows: int | None = None,
 ) -> dict[str, Any]:
@@ -110,23 +112,32 @@ def run_bench(
       what: ``rollout``: prefill and decode 128 + 128 tokens; ``update``: one optimizer step of
         policy and critic on 16 rows of 256; ``iteration``: sample 16 rows, score, update.
       runs: timed runs, after one that compiles.
+      remat: what the backward pass of an update computes again, as ``model.remat``.
       lengths: of responses: ``full``: all 128 tokens; ``geometric``: 40 on average, 128 at most,
         four times as many rows as are decoded together. ``rollout`` only.
       rows: rows sampled together, or of an update; None: the shape's own number.
 
     Returns:
       Median, least and greatest tokens a second (of the response for ``rollout``, of whole rows
-      otherwise), the runs' seconds, the compile time, and the peak resident memory.
+      otherwise), the runs' seconds, the compile time, and the peak resident memory. For an update
+      also its share of what the device's matrix products allow: 6 × parameters × tokens operations
+      (policy and critic; of the output layer the tokens of responses alone) against the rate of a
+      product of two large matrices, measured beside it.
 
     Raises:
       ConfigError: an unknown shape.
     """
     if shape not in SHAPES:
         raise ConfigError(f"--shape {shape}: one of {', '.join(SHAPES)}")
-    bench = _make(what, shape, dtype, microbatches, lengths == "geometric", rows)
-    seconds = _time(_work(bench, what), runs)
+    bench = _make(what, shape, dtype, microbatches, remat, lengths == "geometric", rows)
+    work = _work(bench, what)
+    limit = matmul_rate(dtype) if what == "update" else None
+    seconds = _time(work, runs)
     tokens = int(bench.lengths().sum()) + (0 if what == "rollout" else PROMPT * bench.rows)
     rates = sorted(tokens / s for s in seconds[1:])
+    if limit is not None:
+        # Before and after: on a shared machine the larger is nearer to what it can do.
+        limit = max(limit, matmul_rate(dtype))
     return {
         "what": what,
         "shape": shape,
@@ -140,19 +151,46 @@ def run_bench(
         "seconds": [round(s, 4) for s in seconds[1:]],
         "first_call_s": round(seconds[0], 2),
         "peak_rss_bytes": _peak_rss_bytes(),
+        **({} if limit is None else _share(bench, float(np.median(seconds[1:])), limit)),
+    }
+
+
+def matmul_rate(dtype: str, size: int = 2048, repeats: int = 5) -> float:
+    """Floating-point operations a second of the best of some products of two square matrices."""
+    x = jnp.ones((size, size), dtype)
+    seconds = _time(jax.jit(lambda: x @ x), repeats)
+    return 2 * size**3 / min(seconds[1:])
+
+
+def _share(bench: Bench, seconds: float, limit: float) -> dict[str, float]:
+    config = bench.sampler.decoder.config
+    table = config.vocab_size * config.hidden_size
+    tables = table if config.tie_word_embeddings else 2 * table
+    layers = sum(x.size for x in jax.tree.leaves(policy_shapes(config))) - tables
+    done = 6 * bench.rows * (2 * layers * (PROMPT + RESPONSE) + table * RESPONSE) / seconds
+    return {
+        "matmul_flops_per_s": round(limit),
+        "model_flops_per_s": round(done),
+        "matmul_share": round(done / limit, 3),
     }
 
 
 def _make(
-    what: str, shape: str, dtype: str, microbatches: int, is_uneven: bool, rows: int | None
+    what: str,
+    shape: str,
+    dtype: str,
+    microbatches: int,
+    remat: str,
+    is_uneven: bool,
+    rows: int | None,
 ) -> Bench:
     config = SHAPES[shape]
-    decoder = Decoder(config=config, dtype=dtype)
+    decoder = Decoder(config=config, dtype=dtype, remat=remat)
     if rows is None:
         rows = ROLLOUT_ROWS.get(shape, DEFAULT_ROLLOUT_ROWS) if what == "rollout" else UPDATE_ROWS
     learner = Learner(
         policy=decoder,
-        critic=Critic(config=config, dtype=dtype),
+        critic=Critic(config=config, dtype=dtype, remat=remat),
         ppo=PPOConfig(microbatches=microbatches),
         kl=KLConfig(),
         policy_optimizer=OptimizerConfig(learning_rate=1e-6, weight_decay=0.01),

@@ -149,6 +149,12 @@ def _add_bench(add: Any) -> None:
     command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     command.add_argument("--microbatches", type=_positive, default=4)
     command.add_argument(
+        "--remat",
+        choices=("none", "layer", "dots"),
+        default="none",
+        help="what the backward pass of an update computes again",
+    )
+    command.add_argument(
         "--lengths",
         choices=("full", "geometric"),
         default="full",

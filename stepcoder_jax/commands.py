@@ -88,6 +88,7 @@ def bench(options: Namespace) -> dict[str, Any]:
             runs=options.runs,
             dtype=options.dtype,
             microbatches=options.microbatches,
+            remat=options.remat,
             lengths=options.lengths,
             rows=options.rows,
         )
