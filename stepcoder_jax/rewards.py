@@ -116,8 +116,8 @@ def error_line(outcome: Outcome, reward: RewardConfig) -> Reward | float | None:
     """RLTF's fine-grained feedback: the verdict's value, and more weight where the error is.
 
     Characters to blame (`error_span`: a line, or the whole program) count as if the score were
-    lower by `reward.error_penalty` there: `1 + error_penalty / |score|`, everything else counts 1.
-    A score of 0 has no weights: nothing times a weight is lower.
+    lower by `reward.error_penalty` there: `max(0, (score - error_penalty) / score)`, everything
+    else counts 1. Nothing is weighed where the score is 0: no weight makes that lower.
 
     Source: RLTF (arXiv 2307.04349), fine-grained feedback. There it is a loss beside the one of the
         whole program; a weight differs from that as the advantage does from the score.
@@ -150,7 +150,7 @@ def _blamed(outcome: Outcome, score: float | None, reward: RewardConfig) -> Rewa
     span = error_span(outcome.program, outcome.result)
     if span is None or not score:
         return score
-    value = 1 + reward.error_penalty / abs(score)
+    value = max(0.0, (score - reward.error_penalty) / score)
     return Reward(score=score, weights=(Weight(start=span[0], end=span[1], value=value),))
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from stepcoder_jax.reward_function import Judge, RewardError, resolve_reward, to
 from stepcoder_jax.rewards import Outcome, Reward, Weight
 from stepcoder_jax.types import Problem
 
+DOCUMENTATION = Path(__file__).parent.parent / "docs" / "rewards.md"
 STOPS, RUNS_ALL = ExecutorSettings(), ExecutorSettings(run_all=True)
 ONE_CHARACTER = Weight(start=0, end=1, value=1.0)
 
@@ -73,6 +75,14 @@ def test_a_module_of_the_users_in_the_current_folder_is_found(folder: Path) -> N
         "def short(outcome, reward):\n    return reward.passed - len(outcome.program)\n"
     )
     assert resolve("users_own_rewards:short")(outcome()) == Reward(score=-3.0)
+
+
+def test_the_functions_that_the_documentation_shows_work(folder: Path) -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.S)
+    (folder / "shown_rewards.py").write_text(shown)
+    assert resolve("shown_rewards:short_and_right")(outcome(Verdict.PASSED)).score == 1 - 0.004
+    found = resolve("shown_rewards:first_line_twice")(outcome())
+    assert found == Reward(score=-0.3, weights=(Weight(start=1, end=4, value=2.0),))
 
 
 @pytest.mark.parametrize(

@@ -81,17 +81,21 @@ def test_the_ratio_is_of_wrong_answers_alone(verdict, expected):
 
 
 def test_the_line_of_an_exception_weighs_as_if_its_score_were_lower():
-    found = error_line(outcome(Verdict.RUNTIME_ERROR, detail="NameError: b (line 2)"), REWARD)
-    value = 1 + 0.3 / 2.0
+    raised = outcome(Verdict.RUNTIME_ERROR, detail="NameError: b (line 2)")
+    found = error_line(raised, REWARD)
+    value = (2.0 - 0.3) / 2.0
     assert found == Reward(score=2.0, weights=(Weight(start=10, end=22, value=value),))
     heavier = replace(REWARD, error_penalty=1.0, runtime_error=-0.5)
-    found = error_line(outcome(Verdict.RUNTIME_ERROR, detail="NameError: b (line 2)"), heavier)
+    found = error_line(raised, heavier)
     assert found == Reward(score=-0.5, weights=(Weight(start=10, end=22, value=3.0),))
+    # A weight that turned the gradient round would be refused.
+    found = error_line(raised, replace(REWARD, error_penalty=5.0))
+    assert found == Reward(score=2.0, weights=(Weight(start=10, end=22, value=0.0),))
 
 
 def test_an_endless_program_weighs_more_everywhere():
     found = error_line(outcome(Verdict.TIMEOUT), RewardConfig())
-    weight = Weight(start=0, end=len(PROGRAM), value=1 + 0.3 / 0.6)
+    weight = Weight(start=0, end=len(PROGRAM), value=(-0.6 - 0.3) / -0.6)
     assert found == Reward(score=-0.6, weights=(weight,))
 
 
