@@ -168,6 +168,8 @@ class RewardConfig:
       function: import path, ``module:function``, of what judges an executor's result.
       passed, failed, runtime_error, compile_error: score of each verdict (METHOD.md §4), for the
         functions that use them.
+      error_penalty: how much lower than its score a program is scored where its error is, by the
+        functions that know (RLTF's -0.3); at least 0.
       clip: bound of the absolute value of every score; None: none.
     """
 
@@ -176,6 +178,7 @@ class RewardConfig:
     failed: float = -0.3
     runtime_error: float = -0.6
     compile_error: float = -1.0
+    error_penalty: float = 0.3
     clip: float | None = None
 
 
@@ -333,6 +336,8 @@ class ExecutorSettings:
         free CPU.
       isolation: ``required`` refuses to run where the sandbox cannot be built in full.
       compare: how outputs are judged; ``apps`` reproduces hendrycks/apps.
+      run_all: run every test of a program, also after one that did not pass, as reward functions
+        that count tests need; verdicts stay the same, while more of the program may be executed.
       wall_s: wall-clock limit of a test.
       cpu_s, cpu_factor: limit of CPU time of a test where the time that the canonical solution
         takes is known (``data.verify``): ``cpu_factor`` times that, and at least ``cpu_s``.
@@ -344,6 +349,7 @@ class ExecutorSettings:
     slots: int = 0
     isolation: Literal["required", "best", "none"] = "best"
     compare: Literal["strict", "apps"] = "strict"
+    run_all: bool = False
     wall_s: float = 3.0
     cpu_s: float = 0.5
     cpu_factor: float = 10.0

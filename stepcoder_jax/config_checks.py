@@ -100,8 +100,12 @@ def _check_method(c: RunConfig) -> None:
     fraction, mix = c.curriculum.fraction, c.curriculum.mix
     _require(0 <= fraction < 1, "curriculum.fraction", fraction, "in [0, 1)")
     _require(0 <= mix <= 1, "curriculum.mix", mix, "in [0, 1]")
+    moves = c.curriculum.start == "stages" or mix == 0
+    _require(moves, "curriculum.mix", mix, "with curriculum.start = fixed_fraction: 0")
     clip = c.reward.clip
     _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
+    penalty = c.reward.error_penalty
+    _require(penalty >= 0, "reward.error_penalty", penalty, "must not be negative")
     zero = "with kl.where = loss, the mean gradient of k1 is zero: use k2 or k3"
     _require((c.kl.where, c.kl.estimator) != ("loss", "k1"), "kl.estimator", c.kl.estimator, zero)
 

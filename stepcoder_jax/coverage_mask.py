@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from stepcoder_executor import Verdict
 
 from stepcoder_jax.config import FGOConfig
-from stepcoder_jax.curriculum import line_starts
+from stepcoder_jax.source_text import line_starts
 
 type Spans = Sequence[tuple[int, int]]
 

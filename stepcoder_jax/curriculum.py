@@ -1,50 +1,22 @@
 """CCCS: where in its canonical solution each problem's generation starts, and when that moves.
 
-A problem with E conditional statements has `C = ceil(sqrt(E))` stages. Stage c gives away the
-solution up to statement `s c`, with stride `s = ceil(E / C)`; stage 0 gives nothing away. Training
-starts at stage C - 1 and moves down as the policy succeeds.
+Training starts every problem at its last stage and moves it down as the policy succeeds.
 
 Source: StepCoder (arXiv 2402.01391), algorithm 1, which prints `min(c - 1, 0)` where only `max`
 can be meant.
 """
 
-import ast
-import math
-import re
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Bool, Float32, Int, Int32
 
 from stepcoder_jax.config import CurriculumConfig
+from stepcoder_jax.stages import ProblemCurriculum
 
-LINE_BREAK = re.compile(r"\r\n|\r|\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """A conditional statement of a solution: its keyword and its half-open code points."""
-
-    keyword: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProblemCurriculum:
-    """A problem's stages.
-
-    Attributes:
-        problem_id: whose they are.
-        prefixes: by stage, what of the canonical solution is given away; `prefixes[0]` is empty.
-        parse_error: why the solution could not be read, in which case stage 0 is the only one.
-    """
-
-    problem_id: str
-    prefixes: tuple[str, ...]
-    parse_error: str | None
+# Keeps this draw apart from others that follow from a seed and an iteration.
+MIX_STREAM = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,82 +26,12 @@ class CurriculumState:
     Attributes:
         stage: c, from C - 1 down to 0.
         pass_rate: rho, moving average of the pass rate since the stage was entered.
-        visits: groups of rollouts so far.
+        visits: groups of rollouts that counted so far.
     """
 
     stage: Int32[np.ndarray, " problems"]
     pass_rate: Float32[np.ndarray, " problems"]
     visits: Int32[np.ndarray, " problems"]
-
-
-def conditional_statements(source: str, keywords: Sequence[str]) -> tuple[Statement, ...]:
-    """Conditional statements of a program, nested ones and `async for` too, in source order.
-
-    Args:
-        source: Python.
-        keywords: which to list, of "if", "elif", "for", "while", "match".
-
-    Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: what `ast.parse` raises.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of invalid escapes, in solutions that run all the same
-        tree = ast.parse(source)
-    lines = line_starts(source)
-    found = [_statement(node, source, lines) for node in ast.walk(tree)]
-    wanted = [each for each in found if each is not None and each.keyword in keywords]
-    return tuple(sorted(wanted, key=lambda statement: statement.start))
-
-
-def stage_count(statements: int) -> int:
-    """`C = ceil(sqrt(E))`, exact for any size; 1 for E = 0."""
-    return math.isqrt(max(statements - 1, 0)) + 1
-
-
-def stage_starts(statements: int) -> tuple[int, ...]:
-    """Index `s c` of the statement that stage c = 1 .. C - 1 starts at; always below E."""
-    stages = stage_count(statements)
-    stride = math.ceil(statements / stages)
-    return tuple(stride * stage for stage in range(1, stages))
-
-
-def prefix_before(source: str, statement: Statement) -> str:
-    """Everything before the line that a statement starts on.
-
-    The cut is a line boundary, so the response writes the indentation of its first line itself. A
-    compound statement starts its line: only lines of a lone backslash can come before it there.
-    """
-    starts = line_starts(source)
-    line = int(np.searchsorted(starts, statement.start, side="right")) - 1
-    while line > 0 and source[starts[line - 1] : starts[line]].strip() == "\\":
-        line -= 1
-    return source[: starts[line]]
-
-
-def plan_stages(
-    problem_id: str, canonical_solution: str | None, config: CurriculumConfig
-) -> ProblemCurriculum:
-    """Find a problem's stages.
-
-    Args:
-        problem_id: whose they are.
-        canonical_solution: None where there is none, which leaves stage 0.
-        config: `enabled` and `statements`.
-
-    Returns:
-        Its stages. A solution that does not parse leaves stage 0 and says why in `parse_error`:
-        count these for the user, since solutions for another Python may be many.
-    """
-    nothing = ProblemCurriculum(problem_id=problem_id, prefixes=("",), parse_error=None)
-    if canonical_solution is None or not config.enabled:
-        return nothing
-    try:
-        statements = conditional_statements(canonical_solution, config.statements)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return replace(nothing, parse_error=f"{type(error).__name__}: {error}")
-    starts = [statements[index] for index in stage_starts(len(statements))]
-    prefixes = tuple(prefix_before(canonical_solution, start) for start in starts)
-    return replace(nothing, prefixes=("", *prefixes))
 
 
 def initial_state(problems: Sequence[ProblemCurriculum]) -> CurriculumState:
@@ -205,31 +107,12 @@ def from_arrays(
     return state
 
 
-def line_starts(source: str) -> list[int]:
-    """Code point at which each line starts, with lines as Python's own tokenizer counts them."""
-    return [0, *(line_break.end() for line_break in LINE_BREAK.finditer(source))]
+def mixed_problems(
+    count: int, mix: float, *, seed: int, iteration: int
+) -> Bool[np.ndarray, " count"]:
+    """Which of an iteration's problems begin at stage 0, whatever theirs is, and do not move it.
 
-
-def _statement(node: ast.AST, source: str, lines: Sequence[int]) -> Statement | None:
-    match node:
-        case ast.If():
-            keyword = "if"
-        case ast.For() | ast.AsyncFor():
-            keyword = "for"
-        case ast.While():
-            keyword = "while"
-        case ast.Match():
-            keyword = "match"
-        case _:
-            return None
-    start = _code_point(source, lines, node.lineno, node.col_offset)
-    end = _code_point(source, lines, node.end_lineno or node.lineno, node.end_col_offset or 0)
-    is_elif = keyword == "if" and source.startswith("elif", start)
-    return Statement(keyword="elif" if is_elif else keyword, start=start, end=end)
-
-
-def _code_point(source: str, lines: Sequence[int], line: int, utf8_column: int) -> int:
-    """Offset into `source` of a position in the syntax tree, whose columns are UTF-8 bytes."""
-    start = lines[line - 1]
-    text = source[start : lines[line]] if line < len(lines) else source[start:]
-    return start + len(text.encode()[:utf8_column].decode())
+    Exactly `round(mix * count)` of them; the seed and the iteration alone say which.
+    """
+    rng = np.random.default_rng([seed, iteration, MIX_STREAM])
+    return rng.permutation(np.arange(count) < round(mix * count))

@@ -4,6 +4,14 @@ from stepcoder_jax.checkpoint import CheckpointError
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.model.load import ModelLoadError
 from stepcoder_jax.report import ReportError
+from stepcoder_jax.reward_function import RewardError
 from stepcoder_jax.run_dir import RunDirError
 
-INPUT_ERRORS = (CheckpointError, ModelLoadError, ProblemError, ReportError, RunDirError)
+INPUT_ERRORS = (
+    CheckpointError,
+    ModelLoadError,
+    ProblemError,
+    ReportError,
+    RewardError,
+    RunDirError,
+)

@@ -14,7 +14,7 @@ from stepcoder_jax import curriculum
 from stepcoder_jax.checkpoint import CheckpointStore
 from stepcoder_jax.config import RunConfig
 from stepcoder_jax.curriculum import CurriculumState
-from stepcoder_jax.data.order import ProblemOrder
+from stepcoder_jax.data.order import Order, problem_order
 from stepcoder_jax.data.training_set import TrainingSet
 from stepcoder_jax.learner import (
     BatchStats,
@@ -28,6 +28,7 @@ from stepcoder_jax.learner import (
 from stepcoder_jax.model.lora import policy_to_serve
 from stepcoder_jax.ppo_metrics import facts, rollout_metrics, summarise
 from stepcoder_jax.progress import Display
+from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.rewards import pass_fraction
 from stepcoder_jax.rollout import (
     Attempts,
@@ -65,6 +66,7 @@ class PPOPhase:
 
     Attributes:
       reference: the policy as the phase found it; a copy of its own.
+      judge: the recipe's reward function.
       frozen: what the adapters of policy, reference and critic are added to; None without LoRA.
       key: all randomness of the phase is folded out of it.
     """
@@ -72,6 +74,7 @@ class PPOPhase:
     config: RunConfig
     learner: Learner
     worker: Worker
+    judge: Judge
     data: TrainingSet
     reference: Params
     frozen: Params | None
@@ -87,7 +90,8 @@ class PPOPhase:
           Interrupted: a stop was asked for; what was done before the iteration is saved.
           FloatingPointError: a loss is not finite, or sampler and trainer disagree.
         """
-        order = ProblemOrder(len(self.data.problems), seed=self.config.seed)
+        statements = [c.statements for c in self.data.curricula]
+        order = problem_order(self.config.data.weighting, statements, seed=self.config.seed)
         total, done = self.config.iterations, progress.iteration
         with self.display.phase("ppo", total, done) as meter:
             while progress.iteration < total:
@@ -104,11 +108,11 @@ class PPOPhase:
         store.wait()
         return progress
 
-    def iterate(self, progress: Progress, order: ProblemOrder) -> tuple[Progress, dict[str, Any]]:
+    def iterate(self, progress: Progress, order: Order) -> tuple[Progress, dict[str, Any]]:
         """One iteration: sample, execute, score, update, move the curriculum."""
         number = progress.iteration
         indices = order.take(number * self.config.rollout.problems, self.config.rollout.problems)
-        stages = progress.curriculum.stage[indices]
+        stages = np.where(self._mixed(number), 0, progress.curriculum.stage[indices])
         done = self._sample(progress.state.policy, number, indices, stages)
         rollouts = self._judge(done, number, indices, stages)
         started = time.monotonic()
@@ -180,18 +184,25 @@ class PPOPhase:
         self, done: Attempts, number: int, indices: np.ndarray, stages: np.ndarray
     ) -> list[Rollout]:
         rng = np.random.default_rng([self.config.seed, number])
+        mixed = self._mixed(number)
         samples = self.config.rollout.samples
         return [
             make_rollout(
                 attempt,
                 problem_index=int(indices[row // samples]),
                 stage=int(stages[row // samples]),
-                reward=self.config.reward,
+                moves_stage=not mixed[row // samples],
+                judge=self.judge,
                 fgo=self.config.fgo,
                 rng=rng,
             )
             for row, attempt in enumerate(done.rows)
         ]
+
+    def _mixed(self, number: int) -> np.ndarray:
+        """Which of the iteration's problems begin at stage 0 and do not move it."""
+        count, mix = self.config.rollout.problems, self.config.curriculum.mix
+        return curriculum.mixed_problems(count, mix, seed=self.config.seed, iteration=number)
 
     def _score(
         self, state: TrainState, rollouts: Sequence[Rollout]
@@ -240,7 +251,8 @@ class PPOPhase:
         moves = [
             (group[0].problem_index, fraction)
             for group in groups
-            if (fraction := pass_fraction([r.attempt.result.verdict for r in group])) is not None
+            if group[0].moves_stage
+            and (fraction := pass_fraction([r.attempt.result.verdict for r in group])) is not None
         ]
         return curriculum.update(
             state,

@@ -14,7 +14,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str
     """What the rollouts of an iteration came to; ``stages`` are those of its problems."""
     verdicts = [r.attempt.result.verdict for r in rollouts]
     judged = [r for r in rollouts if r.score is not None]
-    at_start = [r for r in judged if r.stage == 0]
+    at_start = [r for r in judged if r.attempt.prompt.prefix_tokens == 0]
     return {
         "reward_mean": _mean([r.score for r in judged]),
         "pass_rate": _pass_rate(judged),
@@ -22,6 +22,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str
         "stage0_pass_rate": _pass_rate(at_start),
         "stage0_share": len(at_start) / max(len(judged), 1),
         "stage_mean": float(np.mean(stages)),
+        "mixed": sum(not r.moves_stage for r in rollouts),
         "verdicts": verdict_shares(verdicts),
         "dropped": len(rollouts) - len(judged),
         "response_tokens_mean": _mean([float(len(r.attempt.sample.tokens)) for r in rollouts]),

@@ -10,29 +10,72 @@ import yaml
 
 from stepcoder_jax.config import ConfigError, RunConfig
 
+BASE = "base"
+
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a recipe.
 
     Args:
-      path: YAML file with any subset of ``RunConfig``'s fields.
+      path: YAML file with any subset of ``RunConfig``'s fields, and ``base``, the path from its
+        folder of a recipe that gives the others; its ``run_dir`` must then be its own.
       overrides: ``["--ppo.epochs", "2", …]``, as on the command line.
 
     Raises:
-      ConfigError: file missing, not YAML, unknown key, wrong type, or values that do not go
-        together; the message names the field and the value.
+      ConfigError: file missing, not YAML, its own base, unknown key, wrong type, or values that do
+        not go together; the message names the field and the value.
     """
+    data = _read_whole(path, ())
+    for name, value in _pairs(overrides):
+        _set(data, name, value)
+    return decode_config(data, origin=str(path))
+
+
+def _read_whole(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's fields over those of its base, which must be a recipe that can be used by itself.
+
+    ``below`` are the recipes that have this one as their base, and theirs.
+    """
+    if path.resolve() in below:
+        chain = " -> ".join(map(str, (*below, path.resolve())))
+        raise ConfigError(f"{path}: it is its own base: {chain}")
+    data = _read(path, below)
+    if BASE not in data:
+        return data
+    name = data.pop(BASE)
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: {BASE} = {name!r}: must be the path of another recipe")
+    if "run_dir" not in data:
+        raise ConfigError(f"{path}: run_dir is missing: a recipe with a base has its own")
+    base_path = path.parent / name
+    base = _read_whole(base_path, (*below, path.resolve()))
+    decode_config(base, origin=str(base_path))
+    return _merged(base, data, RunConfig)
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """The fields that a file itself gives."""
     if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist")
+        named = f", which {below[-1]} has as its base," if below else ""
+        raise ConfigError(f"config file {path}{named} does not exist")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of fields, not {type(data).__name__}")
-    for name, value in _pairs(overrides):
-        _set(data, name, value)
-    return decode_config(data, origin=str(path))
+    return data
+
+
+def _merged(base: dict[str, Any], data: dict[str, Any], record: Any) -> dict[str, Any]:
+    """Fields over a base's: records are merged field by field, anything else is replaced."""
+    types = {f.name: f.type for f in dataclasses.fields(record)}
+    both = dict(base)
+    for name, value in data.items():
+        kind = types.get(name)
+        is_record = dataclasses.is_dataclass(kind) and isinstance(value, dict)
+        both[name] = _merged(base.get(name) or {}, value, kind) if is_record else value
+    return both
 
 
 def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:

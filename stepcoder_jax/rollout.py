@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32, Key, PRNGKeyArray
 from stepcoder_executor import Executor, Request, Result, Verdict
 
-from stepcoder_jax.config import FGOConfig, RewardConfig
+from stepcoder_jax.config import FGOConfig
 from stepcoder_jax.coverage_mask import mark_executed, mark_trained
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import Program, assemble
-from stepcoder_jax.rewards import score
+from stepcoder_jax.reward_function import Judge, token_weights
+from stepcoder_jax.rewards import Outcome
 from stepcoder_jax.sampling.generate import Sampler
 from stepcoder_jax.types import Params, Problem, Prompt, RolloutBatch, Sample
 
@@ -31,6 +32,17 @@ class Attempt:
     program: Program
     result: Result
 
+    @property
+    def outcome(self) -> Outcome:
+        """What a reward function is given."""
+        spans = self.program.token_spans
+        return Outcome(
+            problem=self.problem,
+            program=self.program.text,
+            response_start=int(spans[0, 0]) if len(spans) else len(self.program.text),
+            result=self.result,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
@@ -39,15 +51,19 @@ class Rollout:
     Attributes:
       problem_index: row of the training set.
       stage: curriculum stage of its prompt; 0 is ordinary generation.
-      score: METHOD.md §4; None when the executor itself failed.
+      moves_stage: whether its group counts for the curriculum (``curriculum.mix``).
+      score: of the reward function; None when the executor itself failed, or the function says so.
       is_trained: one bool a response token: those that the policy loss counts (FGO).
+      weights: one a response token: what it counts there.
     """
 
     attempt: Attempt
     problem_index: int
     stage: int
+    moves_stage: bool
     score: float | None
     is_trained: Bool[np.ndarray, " R"]
+    weights: Float32[np.ndarray, " R"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,25 +223,31 @@ def make_rollout(
     *,
     problem_index: int,
     stage: int,
-    reward: RewardConfig,
+    moves_stage: bool,
+    judge: Judge,
     fgo: FGOConfig,
     rng: np.random.Generator,
 ) -> Rollout:
-    """Scores an attempt and masks its tokens."""
+    """Scores an attempt, masks its tokens and weighs them."""
+    program = attempt.program
     executed = mark_executed(
-        attempt.program.text,
+        program.text,
         attempt.result.covered or (),
-        attempt.program.token_spans,
-        attempt.program.is_end,
+        program.token_spans,
+        program.is_end,
         attempt.result.verdict,
         fgo,
     )
+    reward = judge(attempt.outcome)
+    weights = () if reward is None else reward.weights
     return Rollout(
         attempt=attempt,
         problem_index=problem_index,
         stage=stage,
-        score=score(attempt.result.verdict, reward),
+        moves_stage=moves_stage,
+        score=None if reward is None else reward.score,
         is_trained=mark_trained(executed, fgo, rng),
+        weights=token_weights(weights, len(program.text), program.token_spans),
     )
 
 
@@ -241,7 +263,7 @@ def make_batch(
     shape = (len(rollouts), width)
     tokens = np.full(shape, pad_token, np.int32)
     is_response, executed = np.zeros(shape, bool), np.zeros(shape, bool)
-    logprobs = np.zeros(shape, np.float32)
+    logprobs, weights = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     scores = np.zeros(len(rollouts), np.float32)
     for row, rollout in enumerate(rollouts):
         prompt, sample = rollout.attempt.prompt, rollout.attempt.sample
@@ -253,12 +275,13 @@ def make_batch(
         if rollout.score is not None:
             is_response[row, inside] = True
             executed[row, inside] = rollout.is_trained
+            weights[row, inside] = rollout.weights
             scores[row] = rollout.score
     return RolloutBatch(
         tokens=jnp.asarray(tokens),
         is_response=jnp.asarray(is_response),
         is_executed=jnp.asarray(executed),
-        weights=jnp.ones(shape, jnp.float32),
+        weights=jnp.asarray(weights),
         scores=jnp.asarray(scores),
         sampler_logprobs=jnp.asarray(logprobs),
     )

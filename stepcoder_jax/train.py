@@ -20,6 +20,7 @@ from stepcoder_jax.model.lora import init_adapters, policy_to_serve
 from stepcoder_jax.ppo import PPOPhase, Progress
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
+from stepcoder_jax.reward_function import Judge, resolve_reward
 from stepcoder_jax.run_data import RunData, load_run_data
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
@@ -62,6 +63,7 @@ def train(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, A
       ConfigError, ProblemError, RunDirError, ModelLoadError: the recipe cannot be run.
       Interrupted: a stop was asked for; the same call goes on from there.
     """
+    judge = resolve_reward(config.reward, config.executor)
     with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
         run = prepare(config, folder, client, display, stop)
         with jax.set_mesh(run.workshop.mesh):
@@ -69,7 +71,7 @@ def train(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, A
             before = evaluate_all(run, policy, "after_sft" if config.sft.steps else "before")
             if config.iterations == 0:
                 return _summarise(run, {"before": before, "after": before})
-            progress = reinforce(run, policy)
+            progress = reinforce(run, policy, judge)
             after = evaluate_all(run, progress.state.policy, "after_ppo")
         return _summarise(run, {"before": before, "after": after})
 
@@ -170,8 +172,8 @@ def _first_policy(run: Run) -> Params:
     return workshop.place_adapters(init_adapters(key, workshop.model.config, lora))
 
 
-def reinforce(run: Run, policy: Params) -> Progress:
-    """The PPO phase, or what is left of it."""
+def reinforce(run: Run, policy: Params, judge: Judge) -> Progress:
+    """The PPO phase, or what is left of it; ``judge`` is the recipe's reward function."""
     config, workshop = run.config, run.workshop
     data = _training_set(run)
     ppo = config.ppo
@@ -201,6 +203,7 @@ def reinforce(run: Run, policy: Params) -> Progress:
             top_p=sampling.top_p,
             reference_s=run.data.reference_s,
         ),
+        judge=judge,
         data=data,
         reference=policy,
         frozen=run.frozen,

@@ -113,7 +113,10 @@ class Workshop:
 def executor(settings: ExecutorSettings) -> Iterator[Executor]:
     """The executor on its backend, for as long as the block runs."""
     config = ExecutorConfig(
-        slots=settings.slots, isolation=settings.isolation, compare=settings.compare
+        slots=settings.slots,
+        isolation=settings.isolation,
+        compare=settings.compare,
+        run_all=settings.run_all,
     )
     with open_executor(config, settings.backend, settings.ray_address) as client:
         yield client

@@ -16,8 +16,8 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 # From the small to the large: a module imports from its own row and the rows above it, no others.
 LAYERS = (
     "types config config_checks recipe stop",
-    "masked",
-    "kl advantages losses curriculum coverage_mask rewards program optimizer",
+    "masked source_text error_place syntax_match stages",
+    "kl advantages losses curriculum coverage_mask rewards reward_function program optimizer",
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report",
     "learner rollout run_data",

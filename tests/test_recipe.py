@@ -6,8 +6,10 @@ import pytest
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.recipe import encode_config, load_config, override
+from stepcoder_jax.reward_function import resolve_reward
 
-RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+CONFIGS = Path(__file__).parent.parent / "configs"
+RECIPES = sorted(CONFIGS.rglob("*.yaml"))
 
 
 def write(folder: Path, text: str) -> Path:
@@ -16,10 +18,82 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(CONFIGS)))
 def test_every_recipe_of_the_project_loads_and_says_what_it_is_for(path: Path) -> None:
-    assert load_config(path).iterations > 0
+    config = load_config(path)
+    assert config.iterations + config.sft.steps > 0
     assert path.read_text(encoding="utf-8").startswith("# ")
+    assert resolve_reward(config.reward, config.executor)
+
+
+def test_no_two_recipes_write_to_the_same_place() -> None:
+    places = [load_config(path).run_dir for path in RECIPES]
+    assert len(set(places)) == len(places)
+
+
+def variants(folder: str) -> dict[str, RunConfig]:
+    return {path.stem: load_config(path) for path in (CONFIGS / folder).glob("*.yaml")}
+
+
+def test_every_row_of_the_paper_can_be_run_on_the_quickstart_too() -> None:
+    large, small = variants("paper"), variants("quickstart_variants")
+    small["stepcoder"] = load_config(CONFIGS / "quickstart.yaml")
+    assert large.keys() == small.keys()
+    for name, config in large.items():
+        # What makes the variant is the same in both; sizes and rates are not.
+        other = small[name]
+        assert config.reward.function == other.reward.function
+        assert config.fgo.mask == other.fgo.mask
+        assert config.curriculum.enabled == other.curriculum.enabled
+        assert config.curriculum.start == other.curriculum.start
+        assert config.ppo.advantage == other.ppo.advantage
+        assert (config.iterations == 0) == (other.iterations == 0)
+
+
+def test_a_recipe_over_a_base_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write(tmp_path, "run_dir: a\nseed: 5\nppo: {epochs: 3, lam: 0.5}\n")
+    (tmp_path / "deep" / "middle.yaml").write_text(
+        "base: ../recipe.yaml\nrun_dir: b\nppo: {epochs: 4}\n"
+        "data: {evaluate: {x: builtin:heldout}}\n"
+    )
+    leaf = tmp_path / "leaf.yaml"
+    leaf.write_text(
+        "base: deep/middle.yaml\nrun_dir: c\ncritic: {steps: 2}\nppo: {microbatches: 2}\n"
+        "data: {evaluate: {y: builtin:train}}\n"
+    )
+    config = load_config(leaf, ["--ppo.clip_ratio", "0.1"])
+    assert (config.run_dir, config.seed, config.critic.steps) == (Path("c"), 5, 2)
+    ppo = config.ppo
+    assert (ppo.epochs, ppo.lam, ppo.clip_ratio, ppo.microbatches) == (4, 0.5, 0.1, 2)
+    # Names of the user's own are not fields: a dictionary is replaced.
+    assert config.data.evaluate == {"y": "builtin:train"}
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "named"),
+    [
+        ("", "base: other.yaml", ["recipe.yaml", "run_dir is missing"]),
+        ("", "base: nowhere.yaml\nrun_dir: a", ["nowhere.yaml", "recipe.yaml has as its base"]),
+        ("", "base: 3\nrun_dir: a", ["recipe.yaml", "base = 3"]),
+        ("", "base: recipe.yaml\nrun_dir: a", ["recipe.yaml", "its own base"]),
+        ("base: recipe.yaml\nrun_dir: b", "base: other.yaml\nrun_dir: a", ["its own base"]),
+        ("", "base: other.yaml\nrun_dir: a\nppo: {epoch: 1}", ["recipe.yaml", "epoch"]),
+        ("", "base: other.yaml\nrun_dir: a\nbases: 1", ["recipe.yaml", "bases"]),
+        ("ppo: {epoch: 1}", "base: other.yaml\nrun_dir: a", ["other.yaml", "epoch"]),
+        ("ppo: {epochs: 0}", "base: other.yaml\nrun_dir: a", ["other.yaml", "ppo.epochs"]),
+        ("- a", "base: other.yaml\nrun_dir: a", ["other.yaml", "mapping"]),
+        ("", "base: other.yaml\nrun_dir: a\nppo: 3", ["recipe.yaml", "ppo"]),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, base: str, text: str, named: list[str]
+) -> None:
+    (tmp_path / "other.yaml").write_text(base)
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, text))
+    for part in named:
+        assert part in str(error.value)
 
 
 def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -60,6 +134,12 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
         ("curriculum: {fraction: 1}", [], ["curriculum.fraction", "1"]),
         ("curriculum: {mix: 1.5}", [], ["curriculum.mix", "1.5"]),
+        (
+            "curriculum: {start: fixed_fraction, mix: 0.5}",
+            [],
+            ["curriculum.mix", "0.5", "fixed_fraction"],
+        ),
+        ("reward: {error_penalty: -1}", [], ["reward.error_penalty", "-1"]),
         ("ppo: {advantage: rloo}\nrollout: {samples: 1}", [], ["rollout.samples", "rloo"]),
         ("ppo: {advantage: grpo}\ncritic: {warmup_iterations: 2}", [], ["warmup_iterations", "2"]),
         ("ppo: {advantage: grpo}\ncritic: {backbone: shared}", [], ["critic.backbone", "grpo"]),

@@ -10,6 +10,8 @@ from stepcoder_executor import IoTests, Request, Result, Verdict
 from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import TokenBytes, assemble
+from stepcoder_jax.reward_function import Judge
+from stepcoder_jax.rewards import Outcome, Reward, RewardFunction, Weight, verdict_score
 from stepcoder_jax.rollout import (
     Attempt,
     Rollout,
@@ -44,12 +46,13 @@ def attempt(response: str, verdict: Verdict, covered: tuple[tuple[int, int], ...
     return Attempt(problem=PROBLEM, prompt=prompt, sample=sample, program=program, result=result)
 
 
-def rollout(made: Attempt) -> Rollout:
+def rollout(made: Attempt, function: RewardFunction = verdict_score) -> Rollout:
     return make_rollout(
         made,
         problem_index=0,
         stage=1,
-        reward=RewardConfig(),
+        moves_stage=True,
+        judge=Judge(function=function, config=RewardConfig()),
         fgo=FGOConfig(),
         rng=np.random.default_rng(0),
     )
@@ -66,6 +69,35 @@ def test_everything_of_a_program_that_does_not_compile_is_trained() -> None:
     done = rollout(attempt("c(", Verdict.COMPILE_ERROR))
     assert done.score == -1.0
     assert done.is_trained.all()
+
+
+def test_a_reward_function_is_given_the_program_and_where_the_response_begins() -> None:
+    seen: list[Outcome] = []
+    made = attempt("cdef", Verdict.FAILED, ((0, 4),))
+    rollout(made, lambda outcome, reward: seen.append(outcome))
+    (found,) = seen
+    assert (found.program, found.response_start) == ("abcdef", 2)
+    assert (found.problem, found.result) == (made.problem, made.result)
+
+
+def test_weights_of_characters_become_weights_of_the_tokens_that_wrote_them() -> None:
+    def heavy(outcome: Outcome, reward: RewardConfig) -> Reward:
+        return Reward(score=0.5, weights=(Weight(start=1, end=4, value=3.0),))
+
+    done = rollout(attempt("cdef", Verdict.FAILED), heavy)
+    assert done.score == 0.5
+    assert done.weights.tolist() == [3.0, 3.0, 1.0, 1.0, 1.0]
+    batch = make_batch([done], row_buckets=(12,), pad_token=0)
+    assert batch.weights[0].tolist() == [1.0] * 6 + [3.0, 3.0, 1.0, 1.0, 1.0, 1.0]
+    assert batch.weights.dtype == np.float32
+
+
+def test_a_sample_that_the_function_gives_no_score_is_dropped() -> None:
+    done = rollout(attempt("cdef", Verdict.PASSED, ((0, 6),)), lambda outcome, reward: None)
+    assert done.score is None
+    batch = make_batch([done], row_buckets=(12,), pad_token=0)
+    assert not batch.is_response.any()
+    assert not batch.is_executed.any()
 
 
 def test_rows_are_prompt_response_padding_in_the_shortest_bucket() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepcoder_jax.config import RunConfig
-from stepcoder_jax.curriculum import ProblemCurriculum, plan_stages
 from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.stages import ProblemCurriculum, plan_stages
 from stepcoder_jax.types import Problem, Prompt
 
 

@@ -4,13 +4,13 @@ import pytest
 from stepcoder_executor import AssertionTests, IoTests
 
 from stepcoder_jax.config import ConfigError, CurriculumConfig, PromptConfig, RunConfig
-from stepcoder_jax.curriculum import plan_stages
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.data.prompts import PromptBuilder, requirement
 from stepcoder_jax.data.training_set import make_training_set
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.model.tokenizer import train_tokenizer
 from stepcoder_jax.recipe import override as override_config
+from stepcoder_jax.stages import plan_stages
 from stepcoder_jax.types import Problem
 
 PROBLEMS = builtin_problems("train", count=90)
