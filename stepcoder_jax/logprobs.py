@@ -74,6 +74,44 @@ def token_logprobs(
     )
 
 
+def window_logprobs(
+    hidden: Float[Array, "B T D"],
+    head: Float[Array, "D V"] | Head,
+    tokens: Int[Array, "B T"],
+    first: Int[Array, " B"],
+    width: int,
+    temperature: float | Float[Array, ""],
+    chunk_tokens: int,
+    with_entropy: bool,
+) -> TokenLogprobs:
+    """Do as `token_logprobs` does for `width` tokens of each row, without the logits of others.
+
+    Args:
+        first: place of the first token wanted in each row. Those after it are scored as far as the
+            row goes; a score outside of the window is finite and means nothing.
+        width: most tokens wanted of a row, >= 1.
+    """
+    length = tokens.shape[1]
+    if width >= length - 1:
+        return token_logprobs(hidden, head, tokens, temperature, chunk_tokens, with_entropy)
+    # The state before the first token, and no further than the row goes.
+    begin = jnp.clip(first - 1, 0, length - 1 - width)
+
+    def window(row: Array, at: Int[Array, ""]) -> Array:
+        return jax.lax.dynamic_slice_in_dim(row, at, width + 1)
+
+    def put_back(scores: Float[Array, " window"], at: Int[Array, ""]) -> Float[Array, " T"]:
+        return jax.lax.dynamic_update_slice_in_dim(
+            jnp.zeros(length, scores.dtype), scores[1:], at + 1, axis=0
+        )
+
+    cut = jax.vmap(window)
+    scored = token_logprobs(
+        cut(hidden, begin), head, cut(tokens, begin), temperature, chunk_tokens, with_entropy
+    )
+    return jax.tree.map(lambda x: jax.vmap(put_back)(x, begin), scored)
+
+
 def logprobs_from_logits(
     logits: Float[Array, "B T V"],
     tokens: Int[Array, "B T"],

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,47 @@ def test_parity_with_a_float64_loop_at_any_chunk_size(chunk_tokens, temperature)
     logprobs, entropy = float64_reference(hidden, head, tokens, temperature)
     np.testing.assert_allclose(result.logprobs, logprobs, atol=1e-5)
     np.testing.assert_allclose(result.entropy, entropy, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 3, 6, T - 1, T, 50])
+def test_a_window_is_that_part_of_the_row_with_the_same_gradients(width):
+    hidden, head, tokens = random_rows()
+    first = jnp.array([1, 4, T - 1])
+    place = np.arange(T)[None]
+    wanted = (place >= first[:, None]) & (place < first[:, None] + width)
+
+    def total(score):
+        def loss(hidden, head):
+            scored = score(hidden, head)
+            parts = scored.logprobs + 2 * scored.require_entropy()
+            return jnp.sum(jnp.where(wanted, parts, 0.0)), scored
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(hidden, head)
+
+    options = {"temperature": 0.8, "chunk_tokens": 4, "with_entropy": True}
+    whole, of_rows = total(lambda h, w: module.token_logprobs(h, w, tokens, **options))
+    cut, of_windows = total(
+        lambda h, w: module.window_logprobs(h, w, tokens, first, width, **options)
+    )
+    for a, b in zip(of_windows.__dict__.values(), of_rows.__dict__.values(), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(np.where(wanted, a, 0), np.where(wanted, b, 0), atol=1e-6)
+    for a, b in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_logits_outside_of_a_window_are_never_made():
+    hidden, head, tokens = random_rows()
+
+    def largest(width):
+        score = lambda h: module.window_logprobs(
+            h, head, tokens, jnp.array([2, 3, 4]), width, 1.0, 1000, False
+        )
+        jaxpr = jax.make_jaxpr(score)(hidden)
+        sizes = re.findall(rf"f32\[{B},(\d+),{V}\]", str(jaxpr))
+        return max(map(int, sizes))
+
+    assert (largest(3), largest(T)) == (3, T - 1)
 
 
 def test_logits_at_hand_give_the_same():
