@@ -17,7 +17,7 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 LAYERS = (
     "types config config_checks recipe stop",
     "masked",
-    "kl advantages losses curriculum coverage_mask rewards program optimizer",
+    "kl advantages losses importance curriculum coverage_mask rewards program optimizer",
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report",
     "learner rollout run_data",
