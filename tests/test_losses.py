@@ -15,6 +15,7 @@ from stepcoder_jax.losses import (
     kl_loss,
     loss_denominator,
     policy_loss,
+    response_ratios,
     value_loss,
 )
 
@@ -54,7 +55,14 @@ def bonus(entropy, is_response):
     return entropy_bonus(entropy, is_response, replace(PPO, entropy_coef=0.3), jnp.sum(is_response))
 
 
+@jax.jit
+def weighted(logprobs, old_logprobs, advantages, weights, is_trained):
+    arrays = (logprobs, old_logprobs, advantages, weights)
+    return policy_loss(*arrays, is_trained, PPO, jnp.sum(is_trained)).loss
+
+
 EVERY_LOSS = [
+    pytest.param(weighted, 4, id="weighted policy"),
     pytest.param(surrogate, 3, id="policy"),
     pytest.param(squared_error, 3, id="value"),
     pytest.param(divergence, 2, id="kl"),
@@ -241,3 +249,36 @@ def test_explained_variance():
     # Residuals -2, 0, 2 against returns -1, 0, 1 around their mean: 1 - 8 / 2.
     np.testing.assert_allclose(explained_variance(-returns, returns, mask), 1 - 8 / 2, rtol=1e-6)
     assert explained_variance(returns, jnp.ones((1, 4)), mask) == 0.0
+
+
+def test_weights_multiply_each_token_and_the_denominator_stays_a_count():
+    (logprobs, old, advantages, weights), mask = random_rows(4)
+    arrays = [jnp.float32(x) for x in (logprobs, old, advantages)]
+    loss = weighted(*arrays, jnp.float32(weights), jnp.asarray(mask))
+    ratio = np.exp(logprobs - old)
+    terms = np.maximum(-advantages * ratio, -advantages * np.clip(ratio, 0.8, 1.2))
+    np.testing.assert_allclose(loss, (weights * terms)[mask].sum() / mask.sum(), rtol=1e-5)
+
+
+def test_weights_of_1_change_no_bit():
+    rows, mask = random_rows(3)
+    arrays, mask = [jnp.float32(x) for x in rows], jnp.asarray(mask)
+    ones = jnp.ones(mask.shape)
+    ratio = jnp.exp(jnp.where(mask, arrays[0] - arrays[1], 0.0))
+    gain = jnp.where(mask, arrays[2], 0.0)
+    terms = jnp.maximum(-gain * ratio, -gain * jnp.clip(ratio, 0.8, 1.2))
+    loss = policy_loss(*arrays, ones, mask, PPO, 1.0).loss
+    assert float(loss) == float(jnp.sum(terms))
+
+
+def test_response_ratios_golden():
+    # Two responses with ratios (2, 1/2, 2) and (4, 1), and one without a trained token.
+    ratios = jnp.array([[2.0, 0.5, 2.0], [4.0, 1.0, 9.0], [9.0, 9.0, 9.0]])
+    mask = jnp.array([[True, True, True], [True, True, False], [False, False, False]])
+    advantages = jnp.array([[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    found = response_ratios(jnp.log(ratios), jnp.zeros((3, 3)), advantages, mask, PPO, 2.0)
+    means = [(2 * 0.5 * 2) ** (1 / 3), 4 ** (1 / 2)]
+    np.testing.assert_allclose(found.ratio_mean, np.mean(means), rtol=1e-6)
+    np.testing.assert_allclose(found.clip_fraction, np.mean([1 / 3, 1 / 2]), rtol=1e-6)
+    k3 = [(r - 1 - np.log(r)) for r in (2.0, 0.5, 2.0, 4.0, 1.0)]
+    np.testing.assert_allclose(found.approx_kl, np.mean([sum(k3[:3]), sum(k3[3:])]), rtol=1e-6)

@@ -36,7 +36,6 @@ from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.init import critic_from_policy, critic_head
 from stepcoder_jax.types import Params, TrainBatch, TrainState
 
-
 # Parameters, and their optimizer's state.
 type _Trained = tuple[Params, Any]
 
