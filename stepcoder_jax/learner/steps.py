@@ -100,7 +100,13 @@ def update(
 def update_critic(
     state: TrainState, batch: TrainBatch, *, learner: Learner, frozen: Params | None = None
 ) -> tuple[TrainState, CriticStats]:
-    """The critic's steps alone: its warm-up. On the policy's backbone only its head moves."""
+    """The critic's steps alone: its warm-up. On the policy's backbone only its head moves.
+
+    Raises:
+      ValueError: there is no critic.
+    """
+    if learner.critic_kind == "none":
+        raise ValueError(f"there is no critic with ppo.advantage = {learner.ppo.advantage}")
     moved, stats = _step_critic(state, batch, learner, frozen)
     return _only_if(stats.critic_is_finite, moved, state), stats
 
