@@ -92,7 +92,7 @@ class Bench:
             learner=self.learner,
             pieces=self.learner.ppo.microbatches,
         )
-        return make_train_batch(rollouts, scores, learner=self.learner)[0]
+        return make_train_batch(rollouts, scores, beta=state.beta, learner=self.learner)[0]
 
 
 def run_bench(

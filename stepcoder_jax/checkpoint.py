@@ -120,6 +120,7 @@ def _plain(state: TrainState) -> dict[str, Any]:
         "critic": state.critic,
         "policy_opt": state.policy_opt,
         "critic_opt": state.critic_opt,
+        "beta": state.beta,
     }
 
 

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float
 from stepcoder_jax.config import KLConfig
 from stepcoder_jax.masked import at_least_float32
 
+# The largest relative error that the controller reacts to.
+LARGEST_ERROR = 0.2
+
 
 def k1(log_ratio: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`log pi/ref`: unbiased, of either sign, high variance."""
@@ -61,7 +64,7 @@ def token_rewards(
     scores: Float[Array, " B"],
     kl: Float[Array, "B T"],
     is_response: Bool[Array, "B T"],
-    beta: float,
+    beta: float | Float[Array, ""],
 ) -> Float[Array, "B T"]:
     """`r_t = -beta KL_t`, plus the row's score at its last response token; 0 outside.
 
@@ -80,3 +83,31 @@ def token_rewards(
     is_last = is_response & (responses_left == 1)
     penalties = jnp.where(is_response, -beta * at_least_float32(kl), 0.0)
     return penalties + jnp.where(is_last, at_least_float32(scores)[:, None], 0.0)
+
+
+def next_beta(
+    beta: Float[Array, ""], kl_nats: Float[Array, ""], responses: Float[Array, ""], kl: KLConfig
+) -> Float[Array, ""]:
+    r"""The coefficient of the next iteration.
+
+    .. math::
+        e = \mathrm{clip}(KL / KL_{target} - 1, -0.2, 0.2), \qquad
+        \beta' = \beta (1 + e \, n / n_{horizon})
+
+    Args:
+        beta: this iteration's.
+        kl_nats: divergence of policy and reference, nats a response, mean over the responses.
+        responses: how many there were (n).
+        kl: `controller`, one of "fixed", which leaves beta alone, and "adaptive"; `target`,
+            `horizon`.
+
+    Source: Ziegler et al. (arXiv 1909.08593), section 2.2, whose K is 1 / horizon for one response.
+    """
+    match kl.controller:
+        case "fixed":
+            return beta
+        case "adaptive":
+            error = jnp.clip(kl_nats / kl.target - 1.0, -LARGEST_ERROR, LARGEST_ERROR)
+            return beta * (1.0 + error * responses / kl.horizon)
+        case unknown:
+            assert_never(unknown)

@@ -2,9 +2,14 @@
 
 from typing import assert_never
 
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.config import OptimizerConfig
+
+# A square added to second moments must not vanish in float32.
+SMALLEST_SQUARE = 1e-30
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
@@ -24,11 +29,48 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
     match config.name:
         case "adamw":
-            return optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+            return _adam(config)
         case "momentum":
-            return optax.ema(config.b1)
+            return optax.ema(config.b1, accumulator_dtype=_first_moment_dtype(config))
         case unknown:
             assert_never(unknown)
+
+
+def _adam(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam, or Adafactor: the mean of gradients each scaled by factored second moments."""
+    match config.second_moments:
+        case "full":
+            return optax.scale_by_adam(
+                b1=config.b1,
+                b2=config.b2,
+                eps=config.eps,
+                mu_dtype=_first_moment_dtype(config),
+            )
+        case "factored":
+            return optax.chain(
+                optax.scale_by_factored_rms(
+                    decay_rate=config.b2,
+                    decay_rate_fn=_unbiased_decay,
+                    epsilon=max(config.eps**2, SMALLEST_SQUARE),
+                ),
+                optax.ema(config.b1, accumulator_dtype=_first_moment_dtype(config)),
+            )
+        case unknown:
+            assert_never(unknown)
+
+
+def _unbiased_decay(step: Int[Array, ""], b2: float) -> Float[Array, ""]:
+    """The decay after ``step`` steps with which a running mean needs no correction for its start.
+
+    Source: Shazeer and Stern (arXiv 1804.04235), section 7.1.
+    """
+    done = step.astype(jnp.float32)
+    return b2 * (1.0 - b2**done) / (1.0 - b2 ** (done + 1.0))
+
+
+def _first_moment_dtype(config: OptimizerConfig) -> str | None:
+    """None: that of the parameters, which is float32."""
+    return None if config.first_moment_dtype == "float32" else config.first_moment_dtype
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

@@ -19,6 +19,7 @@ from stepcoder_jax.data.training_set import TrainingSet
 from stepcoder_jax.learner import (
     BatchStats,
     Learner,
+    adapt_beta,
     make_train_batch,
     minibatches,
     score,
@@ -120,13 +121,14 @@ class PPOPhase:
         jax.block_until_ready(batch)
         scored = time.monotonic()
         state, step_stats = self._update(progress.state, batch, number)
+        state = adapt_beta(state, stats, learner=self.learner)
         state_after = self._move(progress.curriculum, rollouts)
         metrics = {
             "phase": "ppo",
             "step": number + 1,
             **rollout_metrics(rollouts, stages),
             "stage_histogram": curriculum.stage_histogram(state_after).tolist(),
-            **{name: float(value) for name, value in asdict(stats).items()},
+            **{name: float(value) for name, value in asdict(stats).items() if value is not None},
             **step_stats,
         }
         seconds = {
@@ -224,7 +226,7 @@ class PPOPhase:
             pieces=pieces,
             frozen=self.frozen,
         )
-        return make_train_batch(batch, scores, learner=self.learner)
+        return make_train_batch(batch, scores, beta=state.beta, learner=self.learner)
 
     def _update(
         self, state: TrainState, batch: TrainBatch, number: int
@@ -242,7 +244,8 @@ class PPOPhase:
                     every.append(asdict(critic_stats))
                 else:
                     state, *stats = update(state, piece, learner=self.learner, frozen=self.frozen)
-                    every.append({k: v for s in stats for k, v in asdict(s).items()})
+                    known = [asdict(s) for s in stats if s is not None]
+                    every.append({k: v for s in known for k, v in s.items()})
         return state, summarise(jax.device_get(every))
 
     def _move(self, state: CurriculumState, rollouts: Sequence[Rollout]) -> CurriculumState:

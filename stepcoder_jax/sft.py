@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -56,9 +56,15 @@ class SFTStep:
 
 
 def init_sft_state(step: SFTStep, policy: Params) -> TrainState:
-    """State before the first step; there is no critic yet."""
-    opt = step.make_optimizer().init(policy)
-    return TrainState(step=jnp.int32(0), policy=policy, critic={}, policy_opt=opt, critic_opt={})
+    """State before the first step; there are neither critic nor reference yet."""
+    return TrainState(
+        step=jnp.int32(0),
+        policy=policy,
+        critic={},
+        policy_opt=step.make_optimizer().init(policy),
+        critic_opt={},
+        beta=jnp.float32(0.0),
+    )
 
 
 @partial(jax.jit, static_argnames=("step",), donate_argnames=("state",))
@@ -81,16 +87,7 @@ def sft_update(
     value, grads = jax.value_and_grad(loss)(state.policy)
     updates, opt = step.make_optimizer().update(grads, state.policy_opt, state.policy)
     policy = optax.apply_updates(state.policy, updates)
-    return (
-        TrainState(
-            step=state.step + 1,
-            policy=policy,
-            critic=state.critic,
-            policy_opt=opt,
-            critic_opt=state.critic_opt,
-        ),
-        value,
-    )
+    return replace(state, step=state.step + 1, policy=policy, policy_opt=opt), value
 
 
 def pack_examples(examples: Sequence[Example], width: int, pad_token: int) -> SFTBatch:

@@ -14,8 +14,7 @@ from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
 from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_set
 from stepcoder_jax.evaluate import evaluate
-from stepcoder_jax.learner import Learner, init_state
-from stepcoder_jax.model.init import critic_from_policy
+from stepcoder_jax.learner import Learner, first_critic, init_state
 from stepcoder_jax.model.lora import init_adapters, policy_to_serve
 from stepcoder_jax.ppo import PPOPhase, Progress
 from stepcoder_jax.progress import Display
@@ -186,11 +185,14 @@ def reinforce(run: Run, policy: Params, judge: Judge) -> Progress:
         critic_optimizer=config.critic_optimizer,
         critic_steps=config.critic.steps,
         temperature=config.sampling.temperature,
+        critic_backbone=config.critic.backbone,
+        group_size=config.rollout.samples,
+        importance_cap=ppo.importance_cap if config.rollout.staleness else None,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         total_steps=config.iterations * ppo.epochs * ppo.minibatches,
         lora=config.lora,
     )
-    critic = workshop.place_critic(critic_from_policy(policy, workshop.model.config))
+    critic = workshop.place_critic(first_critic(learner.critic_kind, policy, workshop.model.config))
     state = init_state(learner, own_copy(policy), critic)
     sampling = config.sampling
     phase = PPOPhase(

@@ -113,32 +113,44 @@ class TrainBatch:
     Attributes:
       is_response: where values are trained.
       is_trained: where the policy loss applies: response tokens that FGO left in.
-      old_logprobs: log-probabilities under the policy that sampled.
+      weights: what each of them counts in the policy loss, a constant; 0 elsewhere.
+      old_logprobs: log-probabilities under the policy as the iteration found it.
       ref_logprobs: log-probabilities under the frozen reference.
-      old_values: the critic's values before this iteration's updates.
-      advantages: whitened over the global batch.
-      returns: GAE advantages before whitening, plus ``old_values``.
+      old_values: the critic's values before this iteration's updates; None without a critic.
+      advantages: GAE's whitened over the global batch, or those of groups as they are.
+      returns: GAE advantages before whitening, plus ``old_values``; None without a critic.
     """
 
     tokens: Int[Array, "*pieces B T"]
     is_response: Bool[Array, "*pieces B T"]
     is_trained: Bool[Array, "*pieces B T"]
+    weights: Float[Array, "*pieces B T"]
     old_logprobs: Float[Array, "*pieces B T"]
     ref_logprobs: Float[Array, "*pieces B T"]
-    old_values: Float[Array, "*pieces B T"]
+    old_values: Float[Array, "*pieces B T"] | None
     advantages: Float[Array, "*pieces B T"]
-    returns: Float[Array, "*pieces B T"]
+    returns: Float[Array, "*pieces B T"] | None
+
+    def require_value_targets(
+        self,
+    ) -> tuple[Float[Array, "*pieces B T"], Float[Array, "*pieces B T"]]:
+        """Return ``old_values`` and ``returns``; ValueError where there is no critic."""
+        if self.old_values is None or self.returns is None:
+            raise ValueError("this batch was made without a critic")
+        return self.old_values, self.returns
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Everything that an optimizer step changes, and nothing else.
+    """Everything that an iteration changes of the models, and nothing else.
 
     Attributes:
       step: int32 number of optimizer steps taken since the phase began.
-      policy, critic: float32 parameters; with LoRA the adapters and the critic's head alone.
+      policy, critic: float32 parameters; with LoRA the adapters and the critic's head alone. A
+        critic on the policy's backbone is its head; where there is none, it is empty.
       policy_opt, critic_opt: optax states.
+      beta: float32 coefficient of the KL penalty; it moves between iterations, if at all.
     """
 
     step: Int[Array, ""]
@@ -146,3 +158,4 @@ class TrainState:
     critic: Params
     policy_opt: Any
     critic_opt: Any
+    beta: Float[Array, ""]

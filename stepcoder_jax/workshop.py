@@ -71,7 +71,7 @@ class Workshop:
         """What is trained of the critic, on the mesh."""
         model, lora = self.model.config, self.config.lora
         axes = critic_adapter_axes(model, lora) if lora.rank else critic_logical_axes(model)
-        return shard_params(params, axes, self.mesh)
+        return shard_params(params, {name: axes[name] for name in params}, self.mesh)
 
     def worker(
         self,

@@ -175,3 +175,65 @@ def test_whitening_is_over_the_whole_batch(whiten, lost_degrees):
     inside = values[is_response]
     expected = (inside - inside.mean()) / inside.std(ddof=lost_degrees)
     np.testing.assert_allclose(np.asarray(whitened)[is_response], expected, atol=1e-5)
+
+
+GROUP_METHODS = [pytest.param(advantages.grpo, id="grpo"), pytest.param(advantages.rloo, id="rloo")]
+
+
+def judged_rows(*lengths: int) -> jax.Array:
+    """Responses from the second token on, of these lengths; 0 is a row that was dropped."""
+    place = jnp.arange(6)[None]
+    return (place >= 1) & (place < 1 + jnp.array(lengths)[:, None])
+
+
+def test_grpo_golden():
+    # Scores 1, 0, -1, 0 around 0: the unbiased variance is 2 / 3. Then 2 and 4 around 3, and a row
+    # that was dropped, whose score is in no mean.
+    scores = jnp.array([1.0, 0.0, -1.0, 0.0, 2.0, 99.0, 4.0, 99.0])
+    is_response = judged_rows(2, 1, 3, 4, 1, 0, 2, 0)
+    result = advantages.grpo(scores, is_response, 4)
+    high, wide = 1 / (np.sqrt(2 / 3) + 1e-6), 1 / (np.sqrt(2) + 1e-6)
+    expected = np.array([high, 0.0, -high, 0.0, -wide, 0.0, wide, 0.0])
+    np.testing.assert_allclose(result, expected[:, None] * np.asarray(is_response), rtol=1e-6)
+
+
+def test_rloo_golden():
+    scores = jnp.array([1.0, 0.0, -1.0, 0.5, 2.0, 99.0, 4.0, 99.0])
+    is_response = judged_rows(2, 1, 3, 4, 1, 0, 2, 0)
+    result = advantages.rloo(scores, is_response, 4)
+    first = [1 - (0 - 1 + 0.5) / 3, 0 - (1 - 1 + 0.5) / 3, -1 - (1 + 0 + 0.5) / 3, 0.5 - 0.0]
+    expected = np.array([*first, 2.0 - 4.0, 0.0, 4.0 - 2.0, 0.0])
+    np.testing.assert_allclose(
+        result, expected[:, None] * np.asarray(is_response), rtol=1e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("method", GROUP_METHODS)
+def test_nothing_is_learned_from_one_judged_row_or_from_equal_scores(method):
+    scores = jnp.array([0.7, -1.0, -1.0, -0.3, -0.3, -0.3])
+    result = method(scores, judged_rows(2, 0, 0, 1, 2, 3), 3)
+    np.testing.assert_array_equal(result, np.zeros((6, 6)))
+
+
+@pytest.mark.parametrize("method", GROUP_METHODS)
+def test_groups_do_not_see_each_other_nor_the_order_of_their_rows(method):
+    scores = jnp.float32(np.random.default_rng(0).normal(size=6))
+    is_response = judged_rows(1, 2, 3, 4, 0, 2)
+    order = np.array([5, 3, 4, 1, 0, 2])
+    result = method(scores, is_response, 3)
+    permuted = method(scores[order], is_response[order], 3)
+    np.testing.assert_allclose(permuted, result[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", GROUP_METHODS)
+@pytest.mark.parametrize("junk", [1e9, np.inf, np.nan])
+def test_the_score_of_a_dropped_row_is_never_read(method, junk):
+    is_response = judged_rows(1, 2, 0, 4)
+    clean, spoiled = (method(jnp.array([1.0, 0.5, x, 0.0]), is_response, 4) for x in (0.0, junk))
+    np.testing.assert_array_equal(clean, spoiled)
+
+
+@pytest.mark.parametrize("method", GROUP_METHODS)
+def test_rows_that_are_no_whole_groups_are_refused(method):
+    with pytest.raises(ValueError, match="4 rows are not groups of 3"):
+        method(jnp.zeros(4), judged_rows(1, 1, 1, 1), 3)

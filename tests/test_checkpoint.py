@@ -24,6 +24,7 @@ def state(seed: int, width: int = 4) -> TrainState:
         critic=critic,
         policy_opt=opt,
         critic_opt=optimizer.init(critic),
+        beta=jnp.float32(seed / 7),
     )
 
 

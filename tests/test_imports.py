@@ -17,7 +17,8 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 LAYERS = (
     "types config config_checks recipe stop",
     "masked source_text error_place syntax_match stages",
-    "kl advantages losses curriculum coverage_mask rewards reward_function program optimizer",
+    "kl advantages losses importance curriculum coverage_mask rewards reward_function program"
+    " optimizer",
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report",
     "learner rollout run_data",

@@ -162,3 +162,30 @@ def test_rewards_gradient():
             (jnp.array([0.3]), jnp.array([[1.0, 2.0, 3.0, 4.0]])),
             order=1,
         )
+
+
+def adapted(kl_nats, beta=0.1, **fields):
+    kl = KLConfig(controller="adaptive", target=6.0, horizon=100, **fields)
+    return module.next_beta(jnp.float32(beta), jnp.float32(kl_nats), jnp.float32(10.0), kl)
+
+
+def test_the_controller_golden():
+    # 10 of the horizon's 100 responses: a tenth of the relative error, which is at most 0.2.
+    np.testing.assert_allclose(adapted(6.6), 0.1 * (1 + 0.1 * 10 / 100), rtol=1e-6)
+    np.testing.assert_allclose(adapted(5.7), 0.1 * (1 - 0.05 * 10 / 100), rtol=1e-6)
+    np.testing.assert_allclose(adapted(600.0), 0.1 * (1 + 0.2 * 10 / 100), rtol=1e-6)
+    np.testing.assert_allclose(adapted(-3.0), 0.1 * (1 - 0.2 * 10 / 100), rtol=1e-6)
+    np.testing.assert_allclose(adapted(6.0), 0.1, rtol=1e-6)
+
+
+def test_the_controller_brings_the_divergence_to_its_target():
+    # A policy whose divergence is inversely proportional to the coefficient: 0.3 / beta nats.
+    beta = 0.5
+    for _ in range(300):
+        beta = float(adapted(0.3 / beta, beta))
+    np.testing.assert_allclose(0.3 / beta, 6.0, rtol=1e-3)
+
+
+def test_a_fixed_coefficient_never_moves():
+    far = module.next_beta(jnp.float32(0.1), jnp.float32(99.0), jnp.float32(10.0), KLConfig())
+    assert float(far) == float(jnp.float32(0.1))

@@ -28,6 +28,7 @@ from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
 
 CONFIG = SHAPES["tiny-test"]
 ROWS, WIDTH = 8, 12
+BETA = jnp.float32(0.05)
 # AdamW turns the rounding of tiny gradients into whole steps: with an epsilon of 1 its step is, to
 # first order, the gradient itself, and what is compared is what the name says.
 OPTIMIZER = OptimizerConfig(learning_rate=0.1, eps=1.0, max_grad_norm=1e9)
@@ -80,7 +81,7 @@ def train_batch(data: RolloutBatch, learner: Learner = LEARNER) -> TrainBatch:
     policy, critic = params()
     reference = jax.tree.map(lambda x: x * 0.9, policy)
     scores = score(policy, reference, critic, data.tokens, learner=learner, pieces=1)
-    batch, _ = make_train_batch(data, scores, learner=learner)
+    batch, _ = make_train_batch(data, scores, beta=BETA, learner=learner)
     # As if some steps had been taken since: ratios differ from 1 on both sides.
     noise = jax.random.normal(jax.random.key(2), (ROWS, WIDTH)) * 0.3
     noise = jnp.pad(noise, ((0, 0), (0, data.tokens.shape[1] - WIDTH)))
@@ -124,7 +125,7 @@ def test_row_order_changes_nothing() -> None:
 
 def test_masked_positions_may_hold_anything() -> None:
     batch = train_batch(rollouts())
-    floats = ("old_logprobs", "ref_logprobs", "old_values", "advantages", "returns")
+    floats = ("weights", "old_logprobs", "ref_logprobs", "old_values", "advantages", "returns")
     wild = {n: jnp.where(batch.is_response, getattr(batch, n), 1e9) for n in floats}
     assert_same_step(stepped(batch), stepped(replace(batch, **wild)))
 
@@ -156,7 +157,7 @@ def test_a_fresh_iteration_has_ratio_1_no_kl_and_the_samplers_logprobs() -> None
     whole = policy_logprobs(LEARNER, policy, data.tokens, with_entropy=False)
     np.testing.assert_allclose(scores.old_logprobs, whole.logprobs, atol=1e-6)
     data = replace(data, sampler_logprobs=scores.old_logprobs)
-    batch, stats = make_train_batch(data, scores, learner=LEARNER)
+    batch, stats = make_train_batch(data, scores, beta=BETA, learner=LEARNER)
     assert float(stats.kl) == 0.0
     assert float(stats.logprob_gap) == 0.0
     np.testing.assert_allclose(

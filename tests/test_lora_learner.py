@@ -128,8 +128,8 @@ def test_policy_reference_and_critic_of_6_7b_cost_one_copy_of_the_weights() -> N
     d, m, layers = config.hidden_size, config.intermediate_size, config.num_layers
     assert count(adapters) == 16 * layers * (4 * (d + d) + 3 * (d + m)) == 39_976_960
     # The policy's and the critic's adapters, two moments of each, and the head the same way; two
-    # counters of AdamW and of its schedule.
-    assert count(state) == 6 * count(adapters) + 3 * d + 1 + 2 * 2
+    # counters of AdamW and of its schedule; the step and the KL coefficient.
+    assert count(state) == 6 * count(adapters) + 3 * d + 2 + 2 * 2
     assert count(base) == 6_740_512_768
     everything = count(base) + count(state) + count(adapters)
     assert everything < 1.042 * count(base)

@@ -15,6 +15,7 @@ from stepcoder_jax.losses import (
     kl_loss,
     loss_denominator,
     policy_loss,
+    response_ratios,
     value_loss,
 )
 
@@ -31,8 +32,9 @@ def random_rows(count: int, seed: int = 0, shape: tuple[int, int] = (4, 7)):
 
 @jax.jit
 def surrogate(logprobs, old_logprobs, advantages, is_trained):
+    ones = jnp.ones_like(advantages)
     return policy_loss(
-        logprobs, old_logprobs, advantages, is_trained, PPO, jnp.sum(is_trained)
+        logprobs, old_logprobs, advantages, ones, is_trained, PPO, jnp.sum(is_trained)
     ).loss
 
 
@@ -43,7 +45,9 @@ def squared_error(values, old_values, returns, is_response):
 
 @jax.jit
 def divergence(logprobs, ref_logprobs, is_response):
-    return kl_loss(logprobs, ref_logprobs, is_response, KL, 20.0, jnp.sum(is_response))
+    return kl_loss(
+        logprobs, ref_logprobs, is_response, KL, jnp.float32(0.05), 20.0, jnp.sum(is_response)
+    )
 
 
 @jax.jit
@@ -51,7 +55,14 @@ def bonus(entropy, is_response):
     return entropy_bonus(entropy, is_response, replace(PPO, entropy_coef=0.3), jnp.sum(is_response))
 
 
+@jax.jit
+def weighted(logprobs, old_logprobs, advantages, weights, is_trained):
+    arrays = (logprobs, old_logprobs, advantages, weights)
+    return policy_loss(*arrays, is_trained, PPO, jnp.sum(is_trained)).loss
+
+
 EVERY_LOSS = [
+    pytest.param(weighted, 4, id="weighted policy"),
     pytest.param(surrogate, 3, id="policy"),
     pytest.param(squared_error, 3, id="value"),
     pytest.param(divergence, 2, id="kl"),
@@ -63,7 +74,8 @@ def test_policy_golden():
     # Ratios 2, 2, 1/2, 1/2, 1.1 with clip 0.2: the clip holds where it lowers the objective.
     logprobs = jnp.log(jnp.array([[2.0, 2.0, 0.5, 0.5, 1.1]]))
     advantages = jnp.array([[3.0, -3.0, 5.0, -5.0, 7.0]])
-    result = policy_loss(logprobs, jnp.zeros((1, 5)), advantages, jnp.ones((1, 5), bool), PPO, 5.0)
+    ones = jnp.ones((1, 5))
+    result = policy_loss(logprobs, jnp.zeros((1, 5)), advantages, ones, ones > 0, PPO, 5.0)
     terms = [-1.2 * 3.0, 2.0 * 3.0, -0.5 * 5.0, 0.8 * 5.0, -1.1 * 7.0]
     np.testing.assert_allclose(result.loss, sum(terms) / 5, rtol=1e-6)
     np.testing.assert_allclose(result.clip_fraction, 2 / 5, rtol=1e-6)
@@ -85,7 +97,7 @@ def test_at_ratio_one_the_loss_is_minus_the_mean_advantage_and_so_is_its_gradien
 def test_only_trained_tokens_count_and_the_denominator_is_the_callers():
     (logprobs, old, advantages), mask = random_rows(3)
     args = [jnp.float32(x) for x in (logprobs, old, advantages)]
-    loss = policy_loss(*args, jnp.asarray(mask), PPO, 100.0).loss
+    loss = policy_loss(*args, jnp.ones((4, 7)), jnp.asarray(mask), PPO, 100.0).loss
     ratio = np.exp(logprobs - old)
     terms = np.maximum(-advantages * ratio, -advantages * np.clip(ratio, 0.8, 1.2))
     np.testing.assert_allclose(loss, terms[mask].sum() / 100.0, rtol=1e-5)
@@ -104,9 +116,8 @@ def test_clip_is_without_effect_where_it_would_raise_the_objective():
 
 def test_the_log_ratio_is_clamped():
     far = jnp.array([[200.0, -200.0]])
-    result = policy_loss(
-        far, jnp.zeros((1, 2)), -jnp.ones((1, 2)), jnp.ones((1, 2), bool), PPO, 2.0
-    )
+    ones = jnp.ones((1, 2))
+    result = policy_loss(far, jnp.zeros((1, 2)), -ones, ones, ones > 0, PPO, 2.0)
     np.testing.assert_allclose(result.ratio_max, np.exp(20.0), rtol=1e-6)
     np.testing.assert_allclose(result.loss, (np.exp(20.0) + 0.8) / 2, rtol=1e-6)
 
@@ -146,7 +157,7 @@ def test_parity_with_other_frameworks(column):
 def test_kl_loss_golden():
     logprobs, ref_logprobs = jnp.log(jnp.array([[0.5, 0.9]])), jnp.log(jnp.array([[0.25, 0.1]]))
     mask = jnp.array([[True, False]])
-    loss = kl_loss(logprobs, ref_logprobs, mask, replace(KL, beta=0.1), 20.0, 1.0)
+    loss = kl_loss(logprobs, ref_logprobs, mask, KL, jnp.float32(0.1), 20.0, 1.0)
     np.testing.assert_allclose(loss, 0.1 * (0.5 - 1 + np.log(2.0)), rtol=1e-6)
 
 
@@ -200,8 +211,9 @@ def test_an_empty_mask_gives_zero_and_no_gradient(loss, arrays):
 
 def test_micro_batches_add_up_to_the_batch():
     (logprobs, old, advantages), mask = random_rows(3)
-    batch = [jnp.float32(x) for x in (logprobs, old, advantages)] + [jnp.asarray(mask)]
-    count = jnp.sum(batch[3], dtype=jnp.float32)
+    weights = np.random.default_rng(9).random(mask.shape)
+    batch = [jnp.float32(x) for x in (logprobs, old, advantages, weights)] + [jnp.asarray(mask)]
+    count = jnp.sum(batch[4], dtype=jnp.float32)
 
     @jax.jit
     def gradient(*arrays):
@@ -237,3 +249,36 @@ def test_explained_variance():
     # Residuals -2, 0, 2 against returns -1, 0, 1 around their mean: 1 - 8 / 2.
     np.testing.assert_allclose(explained_variance(-returns, returns, mask), 1 - 8 / 2, rtol=1e-6)
     assert explained_variance(returns, jnp.ones((1, 4)), mask) == 0.0
+
+
+def test_weights_multiply_each_token_and_the_denominator_stays_a_count():
+    (logprobs, old, advantages, weights), mask = random_rows(4)
+    arrays = [jnp.float32(x) for x in (logprobs, old, advantages)]
+    loss = weighted(*arrays, jnp.float32(weights), jnp.asarray(mask))
+    ratio = np.exp(logprobs - old)
+    terms = np.maximum(-advantages * ratio, -advantages * np.clip(ratio, 0.8, 1.2))
+    np.testing.assert_allclose(loss, (weights * terms)[mask].sum() / mask.sum(), rtol=1e-5)
+
+
+def test_weights_of_1_change_no_bit():
+    rows, mask = random_rows(3)
+    arrays, mask = [jnp.float32(x) for x in rows], jnp.asarray(mask)
+    ones = jnp.ones(mask.shape)
+    ratio = jnp.exp(jnp.where(mask, arrays[0] - arrays[1], 0.0))
+    gain = jnp.where(mask, arrays[2], 0.0)
+    terms = jnp.maximum(-gain * ratio, -gain * jnp.clip(ratio, 0.8, 1.2))
+    loss = policy_loss(*arrays, ones, mask, PPO, 1.0).loss
+    assert float(loss) == float(jnp.sum(terms))
+
+
+def test_response_ratios_golden():
+    # Two responses with ratios (2, 1/2, 2) and (4, 1), and one without a trained token.
+    ratios = jnp.array([[2.0, 0.5, 2.0], [4.0, 1.0, 9.0], [9.0, 9.0, 9.0]])
+    mask = jnp.array([[True, True, True], [True, True, False], [False, False, False]])
+    advantages = jnp.array([[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    found = response_ratios(jnp.log(ratios), jnp.zeros((3, 3)), advantages, mask, PPO, 2.0)
+    means = [(2 * 0.5 * 2) ** (1 / 3), 4 ** (1 / 2)]
+    np.testing.assert_allclose(found.ratio_mean, np.mean(means), rtol=1e-6)
+    np.testing.assert_allclose(found.clip_fraction, np.mean([1 / 3, 1 / 2]), rtol=1e-6)
+    k3 = [(r - 1 - np.log(r)) for r in (2.0, 0.5, 2.0, 4.0, 1.0)]
+    np.testing.assert_allclose(found.approx_kl, np.mean([sum(k3[:3]), sum(k3[3:])]), rtol=1e-6)

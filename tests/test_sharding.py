@@ -41,7 +41,13 @@ def test_collisions_and_unknown_axes_raise() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "1,1,8", "2,2,2", "4,1,2"])
 @pytest.mark.parametrize(
-    "script", ["eight_devices.py", "eight_devices_lora.py", "eight_devices_sampling.py"]
+    "script",
+    [
+        "eight_devices.py",
+        "eight_devices_lora.py",
+        "eight_devices_sampling.py",
+        "eight_devices_variants.py",
+    ],
 )
 def test_eight_devices_do_the_same_as_one(script: str, mesh: str) -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.cache import KVCache
-from stepcoder_jax.model.critic import Critic
+from stepcoder_jax.model.critic import Critic, value_head
 from stepcoder_jax.model.decoder import Decoder, Params
 from stepcoder_jax.model.layers import ADAPTERS
 
@@ -64,6 +64,12 @@ def values_after(
     """
     values = critic.apply(_variables(params, adapters), tokens, row_positions(tokens))
     return jnp.asarray(values)
+
+
+def head_values(head: Params, hidden: Float[Array, "B T D"]) -> Float[Array, "B T"]:
+    """What a critic's head alone says of hidden states."""
+    values = value_head(head["kernel"].dtype).apply({"params": head}, hidden)
+    return jnp.asarray(values)[..., 0]
 
 
 def _variables(params: Params, adapters: Params | None) -> dict[str, Params]:

@@ -1,4 +1,4 @@
-"""The value model: a backbone of its own and a scalar head that starts at zero."""
+"""The value model: a backbone, its own or the policy's, and a scalar head that starts at zero."""
 
 from __future__ import annotations
 
@@ -42,12 +42,16 @@ class Critic(nn.Module):
             name="backbone",
         )
         hidden, _ = backbone(tokens, positions)
-        head = nn.Dense(
-            1,
-            use_bias=False,
-            dtype=jnp.float32,
-            param_dtype=self.param_dtype,
-            kernel_init=on_axes(nn.initializers.zeros, "embed", None),
-            name="head",
-        )
-        return head(hidden)[..., 0]
+        return value_head(self.param_dtype, name="head")(hidden)[..., 0]
+
+
+def value_head(param_dtype: DTypeLike = jnp.float32, name: str | None = None) -> nn.Dense:
+    """One number a token from its hidden state, in float32; zero at first."""
+    return nn.Dense(
+        1,
+        use_bias=False,
+        dtype=jnp.promote_types(param_dtype, jnp.float32),
+        param_dtype=param_dtype,
+        kernel_init=on_axes(nn.initializers.zeros, "embed", None),
+        name=name,
+    )

@@ -135,9 +135,10 @@ def _rematerialised(remat: str) -> type[Layer]:
 
 
 def unembed(params: Params, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
-    """Logits in float32 of any chunk of hidden states, from the tied or the separate matrix."""
+    """Logits, at least float32, of any chunk of hidden states; the matrix is tied or separate."""
+    wide = jnp.promote_types(hidden.dtype, jnp.float32)
     if "unembedding" in params:
         kernel = params["unembedding"].astype(hidden.dtype)
-        return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+        return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=wide)
     kernel = params["embedding"].astype(hidden.dtype)
-    return jnp.einsum("...d,vd->...v", hidden, kernel, preferred_element_type=jnp.float32)
+    return jnp.einsum("...d,vd->...v", hidden, kernel, preferred_element_type=wide)

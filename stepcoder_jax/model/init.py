@@ -29,8 +29,13 @@ def critic_from_policy(params: Params, config: ModelConfig) -> dict[str, Any]:
     tree leaves the other alive.
     """
     backbone = {name: value for name, value in params.items() if name != "unembedding"}
+    return {"backbone": jax.tree.map(jnp.copy, backbone), **critic_head(config)}
+
+
+def critic_head(config: ModelConfig) -> dict[str, Any]:
+    """Return the parameters of a critic on the policy's own backbone: its head, of zeros."""
     head: Array = jnp.zeros((config.hidden_size, 1), jnp.float32)
-    return {"backbone": jax.tree.map(jnp.copy, backbone), "head": {"kernel": head}}
+    return {"head": {"kernel": head}}
 
 
 def logical_axes(config: ModelConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from stepcoder_jax.masked import at_least_float32
 from stepcoder_jax.model.attention import attention, cached_attention
 from stepcoder_jax.model.cache import LayerCache
 from stepcoder_jax.model.config import ModelConfig
@@ -51,7 +52,7 @@ def tokens_flat(x: Float[Array, "B T ..."], features: int = 1) -> Float[Array, "
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean x² + ε) · scale over the last axis, computed in float32.
+    """x / √(mean x² + ε) · scale over the last axis, computed in at least float32.
 
     Attributes:
         epsilon: ε.
@@ -74,9 +75,9 @@ class RMSNorm(nn.Module):
             (x.shape[-1],),
             self.param_dtype,
         )
-        wide = x.astype(jnp.float32)
+        wide = at_least_float32(x)
         root = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-        return (wide * root * jnp.broadcast_to(scale.astype(jnp.float32), wide.shape)).astype(
+        return (wide * root * jnp.broadcast_to(scale.astype(wide.dtype), wide.shape)).astype(
             self.dtype
         )
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from stepcoder_jax.masked import at_least_float32
 from stepcoder_jax.model.rope_frequencies import RopeScaling, inverse_frequencies
 
 
@@ -32,9 +33,9 @@ def rope_angles(
 def apply_rope(x: Float[Array, "B T heads H"], angles: RopeAngles) -> Float[Array, "B T heads H"]:
     """Rotate channel i with channel i + H/2 (Hugging Face's halves layout, not interleaved pairs).
 
-    Computed in float32; the result has the dtype of ``x``.
+    Computed in at least float32; the result has the dtype of ``x``.
     """
     cos, sin = angles.cos[..., None, :], angles.sin[..., None, :]
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    first, second = jnp.split(at_least_float32(x), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)

@@ -1,0 +1,42 @@
+"""Rows in pieces, one after the other, and gradients added up over them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from stepcoder_jax.types import TrainBatch
+
+
+def accumulate[Tree, Stats](
+    loss: Callable[[Tree, TrainBatch], tuple[Array, Stats]],
+    params: Tree,
+    batch: TrainBatch,
+    pieces: int,
+) -> tuple[Tree, Stats]:
+    """Gradients summed over micro-batches, and each one's statistics stacked.
+
+    The losses divide by counts over the whole mini-batch, so their sum is the mini-batch's loss.
+    """
+    gradient = jax.grad(loss, has_aux=True)
+    if pieces == 1:
+        grads, stats = gradient(params, batch)
+        return grads, jax.tree.map(lambda x: x[None], stats)
+
+    def add(total: Tree, piece: TrainBatch) -> tuple[Tree, Stats]:
+        grads, stats = gradient(params, piece)
+        return jax.tree.map(jnp.add, total, grads), stats
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return jax.lax.scan(add, zeros, split(batch, pieces))
+
+
+def split[Tree](tree: Tree, pieces: int) -> Tree:
+    """Arrays of B rows as arrays of ``pieces`` groups of adjacent rows."""
+    return jax.tree.map(lambda x: x.reshape(pieces, x.shape[0] // pieces, *x.shape[1:]), tree)
+
+
+def join[Tree](tree: Tree) -> Tree:
+    """Undoes ``split``."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
