@@ -89,6 +89,7 @@ class Bench:
             state.policy,
             state.critic,
             rollouts.tokens,
+            rollouts.is_response,
             learner=self.learner,
             pieces=self.learner.ppo.microbatches,
         )
@@ -198,6 +199,7 @@ def _make(
         temperature=TEMPERATURE,
         logprob_chunk_tokens=512,
         total_steps=1000,
+        response_tokens=RESPONSE,
     )
     settings = DecodeSettings(
         temperature=TEMPERATURE, top_p=TOP_P, end_token=-1, pad_token=0, max_new_tokens=RESPONSE

@@ -222,6 +222,7 @@ class PPOPhase:
             self.reference,
             state.critic,
             batch.tokens,
+            batch.is_response,
             learner=self.learner,
             pieces=pieces,
             frozen=self.frozen,

@@ -187,6 +187,7 @@ def reinforce(run: Run, policy: Params, judge: Judge) -> Progress:
         temperature=config.sampling.temperature,
         critic_backbone=config.critic.backbone,
         group_size=config.rollout.samples,
+        response_tokens=config.sampling.max_new_tokens,
         importance_cap=ppo.importance_cap if config.rollout.staleness else None,
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         total_steps=config.iterations * ppo.epochs * ppo.minibatches,

@@ -80,7 +80,9 @@ def rollouts(pad: int = 0, garbage: int = 0) -> RolloutBatch:
 def train_batch(data: RolloutBatch, learner: Learner = LEARNER) -> TrainBatch:
     policy, critic = params()
     reference = jax.tree.map(lambda x: x * 0.9, policy)
-    scores = score(policy, reference, critic, data.tokens, learner=learner, pieces=1)
+    scores = score(
+        policy, reference, critic, data.tokens, data.is_response, learner=learner, pieces=1
+    )
     batch, _ = make_train_batch(data, scores, beta=BETA, learner=learner)
     # As if some steps had been taken since: ratios differ from 1 on both sides.
     noise = jax.random.normal(jax.random.key(2), (ROWS, WIDTH)) * 0.3
@@ -153,7 +155,7 @@ def test_fgo_masks_the_policy_loss_and_nothing_else() -> None:
 def test_a_fresh_iteration_has_ratio_1_no_kl_and_the_samplers_logprobs() -> None:
     policy, critic = params()
     data = rollouts()
-    scores = score(policy, policy, critic, data.tokens, learner=LEARNER, pieces=2)
+    scores = score(policy, policy, critic, data.tokens, data.is_response, learner=LEARNER, pieces=2)
     whole = policy_logprobs(LEARNER, policy, data.tokens, with_entropy=False)
     np.testing.assert_allclose(scores.old_logprobs, whole.logprobs, atol=1e-6)
     data = replace(data, sampler_logprobs=scores.old_logprobs)
@@ -171,11 +173,11 @@ def test_a_fresh_iteration_has_ratio_1_no_kl_and_the_samplers_logprobs() -> None
 def test_values_are_the_critics_before_each_token() -> None:
     policy, critic = params()
     data = rollouts()
-    scores = score(policy, policy, critic, data.tokens, learner=LEARNER, pieces=1)
+    scores = score(policy, policy, critic, data.tokens, data.is_response, learner=LEARNER, pieces=1)
     after = values_after(LEARNER.critic, critic, data.tokens)
     np.testing.assert_allclose(scores.old_values[:, 1:], after[:, :-1], rtol=1e-5, atol=1e-5)
     changed = data.tokens.at[:, -1].set(12)
-    again = score(policy, policy, critic, changed, learner=LEARNER, pieces=1)
+    again = score(policy, policy, critic, changed, data.is_response, learner=LEARNER, pieces=1)
     np.testing.assert_allclose(again.old_values, scores.old_values, rtol=1e-5, atol=1e-5)
 
 

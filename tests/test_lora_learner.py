@@ -54,14 +54,14 @@ def stepped(learner: Learner) -> tuple[TrainState, dict[str, float]]:
 def test_scores_are_those_of_three_merged_models() -> None:
     policy, critic = trained()
     reference = jax.tree.map(lambda x: x * 0.5, policy)
-    tokens = rollouts().tokens
-    found = score(policy, reference, critic, tokens, learner=ADAPTED, pieces=2, frozen=BASE)
+    rows = (rollouts().tokens, rollouts().is_response)
+    found = score(policy, reference, critic, *rows, learner=ADAPTED, pieces=2, frozen=BASE)
     backbone = merge(BASE, critic["backbone"], LORA)
     expected = score(
         merge(BASE, policy, LORA),
         merge(BASE, reference, LORA),
         critic_from_policy(backbone, CONFIG) | {"head": critic["head"]},
-        tokens,
+        *rows,
         learner=LEARNER,
         pieces=2,
     )

@@ -63,7 +63,9 @@ def policy_objective(
     """
     ppo, kl = learner.ppo, learner.kl
     explores = ppo.entropy_coef != 0.0
-    new = logprobs_of(learner, policy, hidden, piece.tokens, frozen, with_entropy=explores)
+    new = logprobs_of(
+        learner, policy, hidden, piece.tokens, piece.is_response, frozen, with_entropy=explores
+    )
     moved = (new.logprobs, piece.old_logprobs, piece.advantages)
     surrogate = policy_loss(*moved, piece.weights, piece.is_trained, ppo, counts.trained)
     total = surrogate.loss

@@ -1,15 +1,15 @@
 """What the models say of finished rollouts: log-probabilities, entropy, values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from stepcoder_jax.learner.pieces import join, split
 from stepcoder_jax.learner.settings import Learner
-from stepcoder_jax.logprobs import TokenLogprobs, token_logprobs
+from stepcoder_jax.logprobs import TokenLogprobs, window_logprobs
 from stepcoder_jax.model.apply import head_values, hidden_states, values_after
 from stepcoder_jax.model.decoder import unembed
 from stepcoder_jax.model.lora import critic_weights, policy_weights
@@ -39,6 +39,7 @@ def score(
     reference: Params,
     critic: Params,
     tokens: Int[Array, "B T"],
+    is_response: Bool[Array, "B T"],
     *,
     learner: Learner,
     pieces: int,
@@ -46,18 +47,21 @@ def score(
 ) -> Scores:
     """Runs the models over finished rollouts, ``pieces`` row groups one after the other."""
 
-    def score_piece(piece: Int[Array, "b T"]) -> Scores:
-        hidden = policy_hidden(learner, policy, piece, frozen)
-        old = logprobs_of(learner, policy, hidden, piece, frozen, with_entropy=True)
-        ref = policy_logprobs(learner, reference, piece, with_entropy=False, frozen=frozen)
+    def score_piece(piece: tuple[Int[Array, "b T"], Bool[Array, "b T"]]) -> Scores:
+        tokens, is_response = piece
+        hidden = policy_hidden(learner, policy, tokens, frozen)
+        row = (tokens, is_response, frozen)
+        old = logprobs_of(learner, policy, hidden, *row, with_entropy=True)
+        ref_hidden = policy_hidden(learner, reference, tokens, frozen)
+        ref = logprobs_of(learner, reference, ref_hidden, *row, with_entropy=False)
         return Scores(
             old_logprobs=old.logprobs,
             entropy=old.require_entropy(),
             ref_logprobs=ref.logprobs,
-            old_values=_old_values(learner, critic, hidden, piece, frozen),
+            old_values=_old_values(learner, critic, hidden, tokens, frozen),
         )
 
-    return join(jax.lax.map(score_piece, split(tokens, pieces)))
+    return join(jax.lax.map(score_piece, split((tokens, is_response), pieces)))
 
 
 def policy_logprobs(
@@ -70,7 +74,9 @@ def policy_logprobs(
 ) -> TokenLogprobs:
     """Log-probability of each token of full rows, at the sampling temperature."""
     hidden = policy_hidden(learner, params, tokens, frozen)
-    return logprobs_of(learner, params, hidden, tokens, frozen, with_entropy=with_entropy)
+    whole = replace(learner, response_tokens=None)
+    is_any = jnp.ones(tokens.shape, bool)
+    return logprobs_of(whole, params, hidden, tokens, is_any, frozen, with_entropy=with_entropy)
 
 
 def policy_hidden(
@@ -86,14 +92,21 @@ def logprobs_of(
     params: Params,
     hidden: Float[Array, "B T D"],
     tokens: Int[Array, "B T"],
+    is_response: Bool[Array, "B T"],
     frozen: Params | None,
     *,
     with_entropy: bool,
 ) -> TokenLogprobs:
-    """As ``policy_logprobs``, from hidden states that are there already."""
-    head = partial(unembed, policy_weights(params, frozen, learner.lora).params)
-    return token_logprobs(
-        hidden, head, tokens, learner.temperature, learner.logprob_chunk_tokens, with_entropy
+    """As ``policy_logprobs``, from hidden states that are there already, of responses alone."""
+    return window_logprobs(
+        hidden,
+        partial(unembed, policy_weights(params, frozen, learner.lora).params),
+        tokens,
+        jnp.argmax(is_response, axis=1),
+        learner.response_tokens or tokens.shape[1],
+        learner.temperature,
+        learner.logprob_chunk_tokens,
+        with_entropy,
     )
 
 

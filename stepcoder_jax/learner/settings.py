@@ -30,6 +30,8 @@ class Learner:
       critic: the module of a critic with a backbone of its own; no other kind looks at it.
       temperature: of sampling; all log-probabilities are taken at it.
       logprob_chunk_tokens: positions whose logits exist at one time.
+      response_tokens: the most of any row; other tokens get no logits. None: all tokens of
+        whole rows get them.
       total_steps: optimizer steps of the policy in the whole PPO phase, for schedules.
       critic_steps: optimizer steps of the critic for one of the policy.
       critic_backbone: of its own, or the policy's.
@@ -47,6 +49,7 @@ class Learner:
     temperature: float
     logprob_chunk_tokens: int
     total_steps: int
+    response_tokens: int | None = None
     critic_steps: int = 1
     critic_backbone: Literal["separate", "shared"] = "separate"
     group_size: int = 1

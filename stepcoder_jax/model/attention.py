@@ -125,11 +125,12 @@ def _grouped_attention(
     # The queries of a group read the same keys: one product a key/value head, of whole matrices.
     grouped = query.reshape(batch, length, kv_heads, -1, head_dim).astype(keys.dtype)
     grouped = jnp.swapaxes(grouped, 1, 2).reshape(batch, kv_heads, -1, head_dim)
-    logits = jnp.einsum(
-        "bkqh,bksh->bkqs", grouped, keys, preferred_element_type=jnp.float32
-    ) / math.sqrt(head_dim)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    logits = jnp.einsum("bkqh,bksh->bkqs", grouped, keys, preferred_element_type=wide) / math.sqrt(
+        head_dim
+    )
     is_visible = jnp.repeat(is_visible, heads // kv_heads, axis=2)
-    logits = jnp.where(is_visible, logits, jnp.finfo(jnp.float32).min)
+    logits = jnp.where(is_visible, logits, jnp.finfo(wide).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype).astype(values.dtype)
     attended = jnp.einsum("bkqs,bksh->bkqh", weights, values).astype(query.dtype)
     attended = attended.reshape(batch, kv_heads, length, -1, head_dim)
