@@ -47,7 +47,7 @@ RECIPE = [
     "--checkpoint={every: 1, sft_every: 2}",
     "--executor.slots=1",
 ]
-TIMINGS = {"seconds", "tokens_per_s", "executor_hidden_fraction"}
+TIMINGS = {"seconds", "tokens_per_s", "executor_hidden_fraction", "hidden_s"}
 
 
 def recipe(folder: Path, iterations: int = ITERATIONS) -> RunConfig:
