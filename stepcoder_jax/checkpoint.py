@@ -123,23 +123,27 @@ class CheckpointStore:
         with self._reading(step):
             metadata = self._store.checkpointables_metadata(step).custom_metadata
         if not isinstance(metadata, dict) or {"host", "shapes"} - metadata.keys():
-            raise CheckpointError(f"{self.folder(step)} was not written by this program")
+            raise self._unreadable(step, "its description is missing or not of this program")
         return metadata
 
     @contextmanager
     def _reading(self, step: int) -> Iterator[None]:
-        """Says which folder could not be read, and how to do without it."""
+        """Says which folder could not be read: what orbax raises does not."""
         try:
             yield
         except Exception as error:
-            before = [c.step for c in self._store.checkpoints if c.step < step]
-            remedy = (
-                f"fall back to {self.folder(max(before))}" if before else "begin the phase anew"
-            )
-            raise CheckpointError(
-                f"{self.folder(step)} is damaged: {' '.join(str(error).split())[:300]}."
-                f" Delete that folder to {remedy}"
-            ) from error
+            # Its handlers wrap what happened, often more than once.
+            root: BaseException = error
+            while cause := root.__cause__ or root.__context__:
+                root = cause
+            raise self._unreadable(step, " ".join(str(root).split())[:200]) from error
+
+    def _unreadable(self, step: int, reason: str) -> CheckpointError:
+        before = [c.step for c in self._store.checkpoints if c.step < step]
+        remedy = f"fall back to {self.folder(max(before))}" if before else "begin the phase anew"
+        return CheckpointError(
+            f"{self.folder(step)} is damaged: {reason}. Delete that folder to {remedy}"
+        )
 
 
 def _plain(state: TrainState) -> dict[str, Any]:

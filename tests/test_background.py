@@ -1,4 +1,4 @@
-"""Work beside other work: its value or error comes to who waits, and it never outlives the block."""
+"""Work beside other work: its value or error comes to who waits, and it ends with the block."""
 
 import threading
 
