@@ -77,8 +77,15 @@ class CheckpointStore:
         self.check(_plain(like))
         with self._reading(step):
             loaded = self._store.load_checkpointables(step, {"state": _plain(like)})
-        host = json.loads(self._metadata(step)["host"])
-        return Restored(step=step, state=TrainState(**loaded["state"]), host=host)
+        return Restored(step=step, state=TrainState(**loaded["state"]), host=self.host())
+
+    def host(self) -> dict[str, Any]:
+        """The host's state in the newest checkpoint.
+
+        Raises:
+          CheckpointError: there is none, or it cannot be read.
+        """
+        return json.loads(self._metadata(self._require_latest())["host"])
 
     def check(self, fields: Mapping[str, Any]) -> None:
         """Compares the newest checkpoint's arrays with a state's fields; shapes are enough.

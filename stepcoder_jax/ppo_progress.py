@@ -12,6 +12,7 @@ from stepcoder_jax import curriculum
 from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
 from stepcoder_jax.config import RunConfig
 from stepcoder_jax.curriculum import CurriculumState
+from stepcoder_jax.data.training_set import TrainingSet
 from stepcoder_jax.experience import Collector, Experience
 from stepcoder_jax.recipe_changes import fixed_fields
 from stepcoder_jax.run_dir import RunDir
@@ -50,7 +51,7 @@ class ProgressFile:
         upcoming = progress.upcoming
         host = {
             "logs": self.run.marks(),
-            "problems": self._problems(),
+            "problems": _problems(self.collector.data),
             "curriculum": {name: array.tolist() for name, array in arrays.items()},
             "skipped_steps": progress.skipped_steps,
             "upcoming": None if upcoming is None else self.collector.to_json(upcoming),
@@ -64,14 +65,9 @@ class ProgressFile:
         Raises:
           CheckpointError: it cannot be read, or is of another model or other problems.
         """
+        check_problems(self.store, self.collector.data)
         restored = self.store.restore(like)
         host = restored.host
-        if host["problems"] != self._problems():
-            raise CheckpointError(
-                f"{self.store.folder(restored.step)} is of other problems, or of other stages of"
-                " them: data, prompt, curriculum and the limits that leave problems out must be as"
-                " they were, as the curriculum's state is by problem. Give another run_dir"
-            )
         arrays = {n: np.array(a) for n, a in host["curriculum"].items()}
         state = curriculum.from_arrays(arrays, self.collector.data.curricula)
         self.run.rewind(host["logs"])
@@ -89,9 +85,24 @@ class ProgressFile:
             return None
         return self.collector.from_json(host["upcoming"])
 
-    def _problems(self) -> str:
-        """Stands for the problems and their stages, in order."""
-        return _digest([[c.problem_id, *c.prefixes] for c in self.collector.data.curricula])
+
+def check_problems(store: CheckpointStore, data: TrainingSet) -> None:
+    """Sees whether the newest checkpoint's curriculum is that of these problems.
+
+    Raises:
+      CheckpointError: it is of others, or cannot be read.
+    """
+    if store.host()["problems"] != _problems(data):
+        raise CheckpointError(
+            f"{store.folder(store.latest or 0)} is of other problems, or of other stages of them:"
+            " the state of a curriculum is by problem. Leave data, prompt, curriculum and the"
+            " limits on lengths as they were, or give another run_dir"
+        )
+
+
+def _problems(data: TrainingSet) -> str:
+    """Stands for the problems and their stages, in order."""
+    return _digest([[c.problem_id, *c.prefixes] for c in data.curricula])
 
 
 def _digest(content: Any) -> str:

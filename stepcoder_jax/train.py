@@ -19,7 +19,7 @@ from stepcoder_jax.learner import Learner, init_state
 from stepcoder_jax.model.init import critic_from_policy
 from stepcoder_jax.model.lora import init_adapters, policy_to_serve
 from stepcoder_jax.ppo import PPOPhase
-from stepcoder_jax.ppo_progress import Progress
+from stepcoder_jax.ppo_progress import Progress, check_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
 from stepcoder_jax.run_data import RunData, load_run_data
@@ -76,11 +76,12 @@ def train(
     ):
         run = prepare(config, folder, client, display, stop)
         with jax.set_mesh(run.workshop.mesh):
+            data = take_up(run)
             policy = fine_tune(run)
             before = evaluate_all(run, policy, "after_sft" if config.sft.steps else "before")
-            if config.iterations == 0:
+            if data is None:
                 return _summarise(run, {"before": before, "after": before})
-            progress = reinforce(run, policy)
+            progress = reinforce(run, data, policy)
             after = evaluate_all(run, progress.state.policy, "after_ppo")
         return _summarise(run, {"before": before, "after": after})
 
@@ -95,6 +96,7 @@ def fine_tune_only(
     ):
         run = prepare(config, folder, client, display, stop)
         with jax.set_mesh(run.workshop.mesh):
+            take_up(run)
             fine_tune(run)
         return {
             "loss": folder.last("metrics", phase="sft")["loss"],
@@ -127,7 +129,7 @@ def prepare(
         seed=config.seed,
     )
     workshop = Workshop.of(config, model)
-    run = Run(
+    return Run(
         config=config,
         folder=folder,
         display=display,
@@ -137,11 +139,6 @@ def prepare(
         workshop=workshop,
         frozen=workshop.place_policy(model.params) if config.lora.rank else None,
     )
-    check_checkpoint(run)
-    for change in folder.changes:
-        display.say(f"CHANGED in this run: {change}")
-    folder.adopt(config)
-    return run
 
 
 def fine_tune(run: Run) -> Params:
@@ -217,7 +214,22 @@ def make_learner(run: Run) -> Learner:
     )
 
 
-def check_checkpoint(run: Run) -> None:
+def take_up(run: Run) -> TrainingSet | None:
+    """What PPO trains on, None without it; only now is a recipe that has changed the run's own.
+
+    Raises:
+      ConfigError: no problem fits the recipe.
+      CheckpointError: as ``check_checkpoint``.
+    """
+    data = _training_set(run) if run.config.iterations else None
+    check_checkpoint(run, data)
+    for change in run.folder.changes:
+        run.display.say(f"CHANGED in this run: {change}")
+    run.folder.adopt(run.config)
+    return data
+
+
+def check_checkpoint(run: Run, data: TrainingSet | None) -> None:
     """Sees whether the PPO phase can be taken up, before anything long is done.
 
     Raises:
@@ -236,12 +248,13 @@ def check_checkpoint(run: Run) -> None:
         with closing(CheckpointStore(folder, keep=run.config.checkpoint.keep)) as store:
             if store.latest is not None:
                 store.check(jax.eval_shape(first_state))
+                if data is not None:
+                    check_problems(store, data)
 
 
-def reinforce(run: Run, policy: Params) -> Progress:
+def reinforce(run: Run, data: TrainingSet, policy: Params) -> Progress:
     """The PPO phase, or what is left of it."""
     config, workshop = run.config, run.workshop
-    data = _training_set(run)
     learner = make_learner(run)
     critic = workshop.place_critic(critic_from_policy(policy, workshop.model.config))
     state = init_state(learner, own_copy(policy), critic)

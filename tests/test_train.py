@@ -1,6 +1,7 @@
 """A whole recipe on a toy model: it runs, stops and resumes bit for bit."""
 
 import json
+import shutil
 import signal
 import warnings
 from contextlib import closing
@@ -17,7 +18,7 @@ from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
-from stepcoder_jax.run_dir import RunDir
+from stepcoder_jax.run_dir import RunDir, RunDirError, read_config
 from stepcoder_jax.stop import Interrupted, StopRequest
 from stepcoder_jax.train import prepare, train
 from stepcoder_jax.workshop import executor
@@ -158,6 +159,44 @@ def test_a_run_made_longer_goes_on_where_it_ended(whole: Path, tmp_path: Path) -
     train(recipe(tmp_path, iterations=2), Display(), StopRequest())
     before = [r for r in log(tmp_path) if r["phase"] == "ppo"]
     assert before == [r for r in log(whole) if r["phase"] == "ppo"][:2]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("--policy_optimizer.name=momentum", "another model's"),
+        ("--curriculum.enabled=false", "other problems"),
+        ("--lora={rank: 2}", "cannot change"),
+    ],
+)
+def test_a_change_that_the_checkpoint_cannot_bear_is_refused_and_leaves_the_run_as_it_was(
+    whole: Path, tmp_path: Path, change: str, named: str
+) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    kept = (tmp_path / "run" / "config.yaml").read_text()
+    config = override(recipe(tmp_path / "run"), [change])
+    with pytest.raises((CheckpointError, RunDirError), match=named):
+        train(config, Display(), StopRequest(), allow_changes=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == kept
+
+
+def test_a_change_that_is_allowed_is_said(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    config = override(recipe(tmp_path / "run", iterations=4), ["--ppo.clip_ratio=0.1"])
+    train(config, Display(), StopRequest(), allow_changes=True)
+    assert "CHANGED in this run: ppo.clip_ratio: 0.2 → 0.1" in capsys.readouterr().err
+    assert read_config(tmp_path / "run") == config
+    assert (tmp_path / "run" / "config.1.yaml").exists()
+    assert [r["step"] for r in log(tmp_path / "run") if r["phase"] == "ppo"] == [1, 2, 3, 4]
+
+
+def test_buckets_shorter_than_every_prompt_are_refused_before_sft(tmp_path: Path) -> None:
+    config = override(recipe(tmp_path), ["--data.max_prompt_tokens=2"])
+    with pytest.raises(ConfigError, match="no problem fits"):
+        train(config, Display(), StopRequest())
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_weights_of_another_shape_are_refused(whole: Path, tmp_path: Path) -> None:
