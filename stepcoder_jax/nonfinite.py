@@ -36,15 +36,20 @@ class BrokenStep:
     problem_ids: tuple[str, ...]
 
 
-def broken_statistic(stats: Mapping[str, float | np.ndarray]) -> tuple[str, str] | None:
-    """Name and value of the first statistic of a step that says it is not finite; None: it is."""
-    for name, value in stats.items():
-        if name == "is_finite":
-            if not np.all(value):
-                return name, str(value)
-        elif not np.all(np.isfinite(value)):
-            return name, str(value)
-    return None
+def broken_statistic(stats: Mapping[str, float | np.ndarray | None]) -> tuple[str, str] | None:
+    """Name and value of the first statistic that is not finite; None where all is well.
+
+    Where there are statistics named ``…is_finite``, these decide: with all of them True the step was
+    taken, whatever another says.
+    """
+    known = {name: value for name, value in stats.items() if value is not None}
+    flags = {name: value for name, value in known.items() if name.endswith("is_finite")}
+    if flags and all(np.all(value) for value in flags.values()):
+        return None
+    numbers = {name: value for name, value in known.items() if name not in flags}
+    broken = {name: value for name, value in numbers.items() if not np.all(np.isfinite(value))}
+    broken |= {name: value for name, value in flags.items() if not np.all(value)}
+    return next(((name, str(value)) for name, value in broken.items()), None)
 
 
 def dump(run_dir: Path, broken: BrokenStep, batch: TrainBatch, config: RunConfig) -> Path:

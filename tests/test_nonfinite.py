@@ -111,9 +111,12 @@ def assert_untouched(folder: Path) -> None:
 
 
 def test_the_first_statistic_that_is_not_finite_is_named() -> None:
-    assert broken_statistic({"a": 1.0, "is_finite": np.bool_(True)}) is None
+    yes, no = np.bool_(True), np.bool_(False)
+    assert broken_statistic({"a": 1.0, "none": None}) is None
     assert broken_statistic({"a": 1.0, "b": np.inf, "c": np.nan}) == ("b", "inf")
-    assert broken_statistic({"a": 1.0, "is_finite": np.bool_(False)}) == ("is_finite", "False")
+    assert broken_statistic({"policy_is_finite": yes, "ratio_max": np.inf}) is None
+    assert broken_statistic({"is_finite": no, "a": 1.0, "b": np.nan}) == ("b", "nan")
+    assert broken_statistic({"policy_is_finite": no, "a": 1.0}) == ("policy_is_finite", "False")
 
 
 def test_a_skipped_step_is_said_and_one_too_many_stops() -> None:
