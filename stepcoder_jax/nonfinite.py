@@ -39,8 +39,8 @@ class BrokenStep:
 def broken_statistic(stats: Mapping[str, float | np.ndarray | None]) -> tuple[str, str] | None:
     """Name and value of the first statistic that is not finite; None where all is well.
 
-    Where there are statistics named ``…is_finite``, these decide: with all of them True the step was
-    taken, whatever another says.
+    Where there are statistics named ``…is_finite``, these decide: with all of them True the step
+    was taken, whatever another says.
     """
     known = {name: value for name, value in stats.items() if value is not None}
     flags = {name: value for name, value in known.items() if name.endswith("is_finite")}
