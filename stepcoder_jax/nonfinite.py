@@ -36,7 +36,9 @@ class BrokenStep:
     problem_ids: tuple[str, ...]
 
 
-def broken_statistic(stats: Mapping[str, float | np.ndarray | None]) -> tuple[str, str] | None:
+def broken_statistic(
+    stats: Mapping[str, float | np.ndarray | np.generic | None],
+) -> tuple[str, str] | None:
     """Name and value of the first statistic that is not finite; None where all is well.
 
     Where there are statistics named ``…is_finite``, these decide: with all of them True the step
