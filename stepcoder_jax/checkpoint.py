@@ -1,7 +1,8 @@
 """Saving and restoring a run: device arrays through orbax, the host's state as JSON beside them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ class CheckpointStore:
             self._pending.result()
             self._pending = None
 
+    def folder(self, step: int) -> Path:
+        """Where a step's checkpoint lies."""
+        return self._directory / str(step)
+
     @property
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint; None without one."""
@@ -66,15 +71,31 @@ class CheckpointStore:
         """Reads the newest checkpoint into the shapes, dtypes and shardings of ``like``.
 
         Raises:
-          CheckpointError: there is none, or it belongs to another model.
+          CheckpointError: there is none, it cannot be read, or it belongs to another model.
         """
         step = self._require_latest()
-        metadata = self._metadata(step)
-        _check_shapes(metadata["shapes"], _shapes(_plain(like)), f"{self._directory}/{step}")
-        loaded = self._store.load_checkpointables(step, {"state": _plain(like)})
-        return Restored(
-            step=step, state=TrainState(**loaded["state"]), host=json.loads(metadata["host"])
-        )
+        self.check(_plain(like))
+        with self._reading(step):
+            loaded = self._store.load_checkpointables(step, {"state": _plain(like)})
+        return Restored(step=step, state=TrainState(**loaded["state"]), host=self.host())
+
+    def host(self) -> dict[str, Any]:
+        """The host's state in the newest checkpoint.
+
+        Raises:
+          CheckpointError: there is none, or it cannot be read.
+        """
+        return json.loads(self._metadata(self._require_latest())["host"])
+
+    def check(self, fields: Mapping[str, Any]) -> None:
+        """Compares the newest checkpoint's arrays with a state's fields; shapes are enough.
+
+        Raises:
+          CheckpointError: as ``restore``.
+        """
+        step = self._require_latest()
+        saved = self._metadata(step)["shapes"]
+        _check_shapes(saved, _shapes(fields), str(self.folder(step)))
 
     def restore_policy(self, like: Params) -> Params:
         """Reads the newest checkpoint's policy alone, into the shapes of ``like``.
@@ -83,14 +104,13 @@ class CheckpointStore:
           CheckpointError: as ``restore``.
         """
         step = self._require_latest()
-        where = f"{self._directory}/{step}"
         shapes = self._metadata(step)["shapes"]
         saved = {name: shape for name, shape in shapes.items() if name.startswith("['policy']")}
-        _check_shapes(saved, _shapes({"policy": like}), where)
+        _check_shapes(saved, _shapes({"policy": like}), str(self.folder(step)))
         context = ocp.Context()
         # A tree that names a part of what was saved reads that part alone.
         context.pytree.loading.partial_load = True
-        with context:
+        with self._reading(step), context:
             loaded = self._store.load_checkpointables(step, {"state": {"policy": like}})
         return loaded["state"]["policy"]
 
@@ -107,10 +127,30 @@ class CheckpointStore:
         return step
 
     def _metadata(self, step: int) -> dict[str, Any]:
-        metadata = self._store.checkpointables_metadata(step).custom_metadata
+        with self._reading(step):
+            metadata = self._store.checkpointables_metadata(step).custom_metadata
         if not isinstance(metadata, dict) or {"host", "shapes"} - metadata.keys():
-            raise CheckpointError(f"{self._directory}/{step} was not written by this program")
+            raise self._unreadable(step, "its description is missing or not of this program")
         return metadata
+
+    @contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Says which folder could not be read: what orbax raises does not."""
+        try:
+            yield
+        except Exception as error:
+            # Its handlers wrap what happened, often more than once.
+            root: BaseException = error
+            while cause := root.__cause__ or root.__context__:
+                root = cause
+            raise self._unreadable(step, " ".join(str(root).split())[:200]) from error
+
+    def _unreadable(self, step: int, reason: str) -> CheckpointError:
+        before = [c.step for c in self._store.checkpoints if c.step < step]
+        remedy = f"fall back to {self.folder(max(before))}" if before else "begin the phase anew"
+        return CheckpointError(
+            f"{self.folder(step)} is damaged: {reason}. Delete that folder to {remedy}"
+        )
 
 
 def _plain(state: TrainState) -> dict[str, Any]:

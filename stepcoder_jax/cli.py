@@ -79,6 +79,11 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         recipe = add(name, run, text, overridable=True)
         recipe.add_argument("--config", type=Path, required=True, help="the recipe, a YAML file")
+        recipe.add_argument(
+            "--allow-changes",
+            action="store_true",
+            help="go on with a run that began with other values; the old recipe is kept beside",
+        )
     _add_eval(add)
     _add_data(add)
     _add_bench(add)

@@ -27,7 +27,7 @@ def train(options: Namespace) -> dict[str, Any]:
         from stepcoder_jax.train import train as run_recipe
 
         with stop_on_signals() as stop:
-            return run_recipe(config, Display(), stop)
+            return run_recipe(config, Display(), stop, allow_changes=options.allow_changes)
 
 
 def sft(options: Namespace) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def sft(options: Namespace) -> dict[str, Any]:
         from stepcoder_jax.train import fine_tune_only
 
         with stop_on_signals() as stop:
-            return fine_tune_only(config, Display(), stop)
+            return fine_tune_only(config, Display(), stop, allow_changes=options.allow_changes)
 
 
 def evaluate(options: Namespace) -> dict[str, Any]:

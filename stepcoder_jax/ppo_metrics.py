@@ -1,13 +1,18 @@
 """What the log and the display say of an iteration of PPO."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from stepcoder_executor import Verdict
 
+from stepcoder_jax.experience import Experience
+from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.rollout import Rollout, verdict_shares
+
+# Rollouts of an iteration that are written out for people to read.
+SHOWN_ROLLOUTS = 4
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str, Any]:
@@ -41,8 +46,51 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Means over an iteration's optimizer steps; the largest and the smallest ratio."""
+    if not steps:
+        return {}
     reduce = {"ratio_max": np.max, "ratio_min": np.min}
     return {k: float(reduce.get(k, np.mean)([s[k] for s in steps])) for k in steps[0]}
+
+
+def seconds_of(experience: Experience, *, score: float, update: float) -> dict[str, Any]:
+    """Where the time of an iteration went, and how many response tokens came of a second.
+
+    ``hidden_s`` is what of rollout and execution passed beside the training on the batch before.
+    """
+    done = experience.attempts
+    seconds = {
+        "rollout": done.generate_s,
+        "execute": done.wait_s,
+        "score": score,
+        "update": update,
+    }
+    tokens = sum(len(row.sample.tokens) for row in done.rows)
+    return {
+        "tokens_per_s": round(tokens / (sum(seconds.values()) - experience.hidden_s), 1),
+        "executor_hidden_fraction": done.executor_hidden_fraction,
+        "hidden_s": round(experience.hidden_s, 3),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def shown_rollouts(
+    rollouts: Sequence[Rollout], token_bytes: TokenBytes
+) -> Iterator[dict[str, Any]]:
+    """A few rollouts of an iteration, evenly spread, as people read them."""
+    stride = max(1, len(rollouts) // SHOWN_ROLLOUTS)
+    for rollout in rollouts[::stride][:SHOWN_ROLLOUTS]:
+        attempt = rollout.attempt
+        prefix = token_bytes.text(attempt.prompt.prefix)
+        yield {
+            "problem_id": attempt.problem.id,
+            "question": attempt.problem.question,
+            "prefix": prefix,
+            "response": attempt.program.text[len(prefix) :],
+            "verdict": attempt.result.verdict.value,
+            "reward": rollout.score,
+            "stage": rollout.stage,
+            "executed": [list(span) for span in attempt.result.covered or ()],
+        }
 
 
 def facts(metrics: Mapping[str, Any]) -> dict[str, str]:

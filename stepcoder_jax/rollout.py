@@ -171,7 +171,7 @@ class Worker:
     def _submit(
         self, row: int, problem: Problem, prompt: Prompt, sample: Sample, coverage: bool
     ) -> _Pending:
-        program = self._assemble(prompt, sample)
+        program = self.program_of(prompt, sample)
         request = Request(
             id=f"{row}",
             source=program.text,
@@ -190,7 +190,8 @@ class Worker:
         one.future.add_done_callback(one.note_time)
         return one
 
-    def _assemble(self, prompt: Prompt, sample: Sample) -> Program:
+    def program_of(self, prompt: Prompt, sample: Sample) -> Program:
+        """The program that a response makes, as it is executed."""
         return assemble(
             self.sampler.token_bytes,
             prompt.prefix,

@@ -1,11 +1,10 @@
 """A run directory: the configuration, logs that can be rewound, and what phases leave behind."""
 
-import difflib
 import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.recipe import decode_config, encode_config
+from stepcoder_jax.recipe_changes import BEFORE_PPO, FOUNDATION, is_among, recipe_changes
 
 LOGS = ("metrics", "samples")
 
@@ -24,18 +24,27 @@ class RunDirError(ValueError):
 class RunDir:
     """Everything a run writes, under one path.
 
-    ``config.yaml`` the recipe in full · ``metrics.jsonl`` one object a step · ``samples.jsonl`` a
-    few rollouts an iteration · ``evaluations.json`` by label · ``summary.json`` at the end ·
-    ``tokenizer/`` · ``checkpoints/sft``, ``checkpoints/ppo`` · ``report.html``.
+    ``config.yaml`` the recipe in full, ``config.1.yaml`` … those it replaced ·
+    ``metrics.jsonl`` one object a step · ``samples.jsonl`` a few rollouts an iteration ·
+    ``evaluations.json`` by label · ``summary.json`` at the end · ``tokenizer/`` ·
+    ``checkpoints/sft``, ``checkpoints/ppo`` · ``nonfinite/`` steps that were not finite ·
+    ``report.html``.
+
+    Attributes:
+      changes: fields of the recipe that differ from the one kept here, as people read them.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.changes: tuple[str, ...] = ()
         self._lock: IO[str] | None = None
 
     @classmethod
-    def open(cls, config: RunConfig) -> "RunDir":
+    def open(cls, config: RunConfig, *, allow_changes: bool = False) -> "RunDir":
         """Makes the directory, or takes up one that the same recipe began.
+
+        Args:
+          allow_changes: take it up with another recipe, too, which ``adopt`` then keeps.
 
         Raises:
           RunDirError: another process has it open, or it holds a run of a different recipe (the
@@ -49,12 +58,22 @@ class RunDir:
         run._take_lock()
         try:
             if (run.path / "config.yaml").exists():
-                _refuse_other_recipe(read_config(run.path), config)
-            run._write("config.yaml", encode_config(config))
+                run._compare(config, allow_changes=allow_changes)
+            if not run.changes:
+                run._write("config.yaml", encode_config(config))
+            run._drop_torn_lines()
         except BaseException:
             run.close()
             raise
         return run
+
+    def adopt(self, config: RunConfig) -> None:
+        """Keeps a recipe that has changed, and the one before it under the next free number."""
+        if self.changes:
+            names = (f"config.{number}.yaml" for number in count(1))
+            free = next(name for name in names if not (self.path / name).exists())
+            self._write(free, (self.path / "config.yaml").read_text(encoding="utf-8"))
+            self._write("config.yaml", encode_config(config))
 
     def close(self) -> None:
         """Lets another process open the directory."""
@@ -78,9 +97,8 @@ class RunDir:
 
     def last(self, log: str, *, phase: str) -> dict[str, Any]:
         """The newest line of a phase in a log; empty without one."""
-        path = self.path / f"{log}.jsonl"
-        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return next((row for row in reversed(list(rows)) if row["phase"] == phase), {})
+        rows = (json.loads(line) for line in reversed(self._lines(log)))
+        return next((row for row in rows if row["phase"] == phase), {})
 
     def marks(self) -> dict[str, int]:
         """How long the logs are, in bytes: saved with a checkpoint."""
@@ -93,6 +111,19 @@ class RunDir:
             path = self.path / f"{log}.jsonl"
             if path.exists() and path.stat().st_size > size:
                 os.truncate(path, size)
+
+    def rewind_before(self, phase: str) -> None:
+        """Cuts the logs back to before a phase, which begins from no checkpoint."""
+        size = 0
+        for line in self._lines("metrics"):
+            if json.loads(line)["phase"] == phase:
+                break
+            size += len(line)
+        self.rewind({"metrics": size, "samples": 0})
+
+    def has(self, log: str, fields: Mapping[str, Any]) -> bool:
+        """Whether a log has a line with these fields."""
+        return any(fields.items() <= json.loads(line).items() for line in self._lines(log))
 
     def evaluation(self, label: str) -> dict[str, Any] | None:
         """What an evaluation with this label found; None before it has run."""
@@ -118,6 +149,34 @@ class RunDir:
         part.write_text(text, encoding="utf-8")
         part.replace(self.path / name)
 
+    def _lines(self, log: str) -> list[bytes]:
+        path = self.path / f"{log}.jsonl"
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+    def _drop_torn_lines(self) -> None:
+        """A kill can leave the last line of a log without its end."""
+        for log in LOGS:
+            lines = self._lines(log)
+            if lines and not lines[-1].endswith(b"\n"):
+                os.truncate(self.path / f"{log}.jsonl", sum(map(len, lines[:-1])))
+
+    def _compare(self, config: RunConfig, *, allow_changes: bool) -> None:
+        changes = recipe_changes(read_config(self.path), config)
+        shown = " | ".join(changes.values())
+        if changes and not allow_changes:
+            raise RunDirError(
+                f"run_dir = {str(config.run_dir)!r} holds a run of another recipe: {shown}."
+                " Give another run_dir, or --allow-changes to go on with the new values"
+            )
+        for phase, fields in (("", FOUNDATION), ("ppo", BEFORE_PPO)):
+            kept = [text for name, text in changes.items() if is_among(name, fields)]
+            if kept and self.checkpoints(phase).exists():
+                raise RunDirError(
+                    f"run_dir = {str(config.run_dir)!r} has checkpoints that began from another"
+                    f" value: {' | '.join(kept)}. This cannot change: give another run_dir"
+                )
+        self.changes = tuple(changes.values())
+
     def _take_lock(self) -> None:
         lock = (self.path / ".lock").open("w", encoding="utf-8")
         try:
@@ -142,30 +201,3 @@ def read_config(path: Path) -> RunConfig:
     if not isinstance(data, dict):
         raise ConfigError(f"{saved} is not a recipe")
     return decode_config(data, origin=str(saved))
-
-
-def _refuse_other_recipe(saved: RunConfig, wanted: RunConfig) -> None:
-    """Length of the run, checkpoint habits and the executor's place may change; nothing else."""
-    old, new = (
-        encode_config(
-            replace(
-                c,
-                run_dir=wanted.run_dir,
-                iterations=0,
-                checkpoint=wanted.checkpoint,
-                executor=replace(c.executor, backend="local", ray_address="auto", slots=0),
-            )
-        ).splitlines()
-        for c in (saved, wanted)
-    )
-    changes = [
-        line
-        for line in difflib.unified_diff(old, new, lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]
-    if changes:
-        raise RunDirError(
-            f"run_dir = {str(wanted.run_dir)!r} holds a run of another recipe: "
-            + " | ".join(changes)
-            + ". Give another run_dir, or delete this one"
-        )

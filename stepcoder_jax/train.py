@@ -14,9 +14,11 @@ from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
 from stepcoder_jax.data.training_set import TrainingSet, fitting, make_training_set
 from stepcoder_jax.evaluate import evaluate
+from stepcoder_jax.experience import Collector
 from stepcoder_jax.learner import Learner, first_critic, init_state
 from stepcoder_jax.model.lora import init_adapters, policy_to_serve
-from stepcoder_jax.ppo import PPOPhase, Progress
+from stepcoder_jax.ppo import PPOPhase
+from stepcoder_jax.ppo_progress import Progress, check_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.report import write_report
 from stepcoder_jax.reward_function import Judge, resolve_reward
@@ -26,6 +28,7 @@ from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
 from stepcoder_jax.sharding import make_mesh
 from stepcoder_jax.starting_model import starting_model
 from stepcoder_jax.stop import StopRequest
+from stepcoder_jax.trainer import Trainer
 from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.workshop import Workshop, executor, own_copy
 
@@ -55,31 +58,46 @@ class Run:
         return jax.random.fold_in(jax.random.key(self.config.seed), use)
 
 
-def train(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, Any]:
+def train(
+    config: RunConfig, display: Display, stop: StopRequest, *, allow_changes: bool = False
+) -> dict[str, Any]:
     """Runs a recipe, or the rest of it, and returns the summary.
+
+    Args:
+      allow_changes: go on with a run that another recipe began.
 
     Raises:
       ConfigError, ProblemError, RunDirError, ModelLoadError: the recipe cannot be run.
       Interrupted: a stop was asked for; the same call goes on from there.
     """
     judge = resolve_reward(config.reward, config.executor)
-    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+    with (
+        closing(RunDir.open(config, allow_changes=allow_changes)) as folder,
+        executor(config.executor) as client,
+    ):
         run = prepare(config, folder, client, display, stop)
         with jax.set_mesh(run.workshop.mesh):
+            data = take_up(run)
             policy = fine_tune(run)
             before = evaluate_all(run, policy, "after_sft" if config.sft.steps else "before")
-            if config.iterations == 0:
+            if data is None:
                 return _summarise(run, {"before": before, "after": before})
-            progress = reinforce(run, policy, judge)
+            progress = reinforce(run, data, policy, judge)
             after = evaluate_all(run, progress.state.policy, "after_ppo")
         return _summarise(run, {"before": before, "after": after})
 
 
-def fine_tune_only(config: RunConfig, display: Display, stop: StopRequest) -> dict[str, Any]:
+def fine_tune_only(
+    config: RunConfig, display: Display, stop: StopRequest, *, allow_changes: bool = False
+) -> dict[str, Any]:
     """The supervised phase alone; the run can be taken up by ``train`` afterwards."""
-    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+    with (
+        closing(RunDir.open(config, allow_changes=allow_changes)) as folder,
+        executor(config.executor) as client,
+    ):
         run = prepare(config, folder, client, display, stop)
         with jax.set_mesh(run.workshop.mesh):
+            take_up(run)
             fine_tune(run)
         return {
             "loss": folder.last("metrics", phase="sft")["loss"],
@@ -93,6 +111,11 @@ def prepare(
 ) -> Run:
     """Loads data and model, and checks that they go together, before any long work."""
     display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")
+    if config.rollout.staleness and jax.process_count() > 1:
+        raise ConfigError(
+            f"rollout.staleness = 1 with {jax.process_count()} processes: 0, as all of them must"
+            " run the same programs in the same order, and two threads have none"
+        )
     data = load_run_data(config, folder, client, display)
     texts = [
         text
@@ -154,7 +177,9 @@ def fine_tune(run: Run) -> Params:
     )
     state = init_sft_state(step, policy)
     with closing(CheckpointStore(run.folder.checkpoints("sft"), keep=1)) as store:
-        if store.latest is not None:
+        if store.latest is None:
+            run.folder.rewind_before("sft")
+        else:
             restored = store.restore(state)
             state = restored.state
             if restored.step < config.sft.steps:
@@ -171,12 +196,11 @@ def _first_policy(run: Run) -> Params:
     return workshop.place_adapters(init_adapters(key, workshop.model.config, lora))
 
 
-def reinforce(run: Run, policy: Params, judge: Judge) -> Progress:
-    """The PPO phase, or what is left of it; ``judge`` is the recipe's reward function."""
+def make_learner(run: Run) -> Learner:
+    """The learner of the PPO phase."""
     config, workshop = run.config, run.workshop
-    data = _training_set(run)
     ppo = config.ppo
-    learner = Learner(
+    return Learner(
         policy=workshop.decoder,
         critic=workshop.critic,
         ppo=ppo,
@@ -193,35 +217,94 @@ def reinforce(run: Run, policy: Params, judge: Judge) -> Progress:
         total_steps=config.iterations * ppo.epochs * ppo.minibatches,
         lora=config.lora,
     )
+
+
+def take_up(run: Run) -> TrainingSet | None:
+    """What PPO trains on, None without it; only now is a recipe that has changed the run's own.
+
+    Raises:
+      ConfigError: no problem fits the recipe.
+      CheckpointError: as ``check_checkpoint``.
+    """
+    data = _training_set(run) if run.config.iterations else None
+    check_checkpoint(run, data)
+    for change in run.folder.changes:
+        run.display.say(f"CHANGED in this run: {change}")
+    run.folder.adopt(run.config)
+    return data
+
+
+def check_checkpoint(run: Run, data: TrainingSet | None) -> None:
+    """Sees whether the PPO phase can be taken up, before anything long is done.
+
+    Raises:
+      CheckpointError: the newest checkpoint is damaged, or another recipe's.
+    """
+    model, lora, learner = run.workshop.model, run.config.lora, make_learner(run)
+
+    def first_state() -> dict[str, Any]:
+        policy = model.params
+        if run.frozen is not None:
+            policy = init_adapters(run.key(LORA_KEY), model.config, lora)
+        critic = first_critic(learner.critic_kind, policy, model.config)
+        return vars(init_state(learner, policy, critic))
+
+    folder = run.folder.checkpoints("ppo")
+    if folder.exists():
+        with closing(CheckpointStore(folder, keep=run.config.checkpoint.keep)) as store:
+            if store.latest is not None:
+                store.check(jax.eval_shape(first_state))
+                if data is not None:
+                    check_problems(store, data)
+
+
+def reinforce(run: Run, data: TrainingSet, policy: Params, judge: Judge) -> Progress:
+    """The PPO phase, or what is left of it; ``judge`` is the recipe's reward function."""
+    config, workshop = run.config, run.workshop
+    learner = make_learner(run)
     critic = workshop.place_critic(first_critic(learner.critic_kind, policy, workshop.model.config))
     state = init_state(learner, own_copy(policy), critic)
-    sampling = config.sampling
-    phase = PPOPhase(
+    phase = _ppo_phase(run, learner, data, policy, judge)
+    with closing(CheckpointStore(run.folder.checkpoints("ppo"), keep=config.checkpoint.keep)) as s:
+        if s.latest is None:
+            run.folder.rewind_before("ppo")
+            begin = curriculum.initial_state(data.curricula)
+            progress = Progress(iteration=0, state=state, curriculum=begin)
+        else:
+            progress = phase.progress_file(s).restore(state)
+        return phase.train(progress, s)
+
+
+def _ppo_phase(
+    run: Run, learner: Learner, data: TrainingSet, reference: Params, judge: Judge
+) -> PPOPhase:
+    config, workshop, key = run.config, run.workshop, run.key(PPO_KEY)
+    worker = workshop.worker(
+        run.client,
+        run.stop.check,
+        temperature=config.sampling.temperature,
+        top_p=config.sampling.top_p,
+        reference_s=run.data.reference_s,
+    )
+    return PPOPhase(
         config=config,
-        learner=learner,
-        worker=workshop.worker(
-            run.client,
-            run.stop.check,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            reference_s=run.data.reference_s,
+        collector=Collector(config=config, worker=worker, data=data, key=key, mesh=workshop.mesh),
+        trainer=Trainer(
+            config=config,
+            learner=learner,
+            reference=reference,
+            frozen=run.frozen,
+            key=key,
+            mesh=workshop.mesh,
+            run=run.folder,
+            display=run.display,
+            pad_token=workshop.pad_token,
         ),
         judge=judge,
-        data=data,
-        reference=policy,
-        frozen=run.frozen,
-        key=run.key(PPO_KEY),
-        mesh=workshop.mesh,
         run=run.folder,
         display=run.display,
+        check=run.stop.check,
     )
-    progress = Progress(
-        iteration=0, state=state, curriculum=curriculum.initial_state(data.curricula)
-    )
-    with closing(CheckpointStore(run.folder.checkpoints("ppo"), keep=config.checkpoint.keep)) as s:
-        if s.latest is not None:
-            progress = phase.restore(s, state)
-        return phase.train(progress, s)
 
 
 def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
@@ -232,8 +315,11 @@ def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
         if known is None:
             key = jax.random.fold_in(run.key(EVAL_KEY), number)
             known = _evaluate(run, policy, f"{label} on {name}", run.data.evaluations[name], key)
-            run.folder.append("metrics", {"phase": "eval", "label": label, "set": name, **known})
             run.folder.keep_evaluation(f"{label}:{name}", known)
+        # Of its own: a kill, or logs that were cut back, leave what was found without its row.
+        row = {"phase": "eval", "label": label, "set": name}
+        if not run.folder.has("metrics", row):
+            run.folder.append("metrics", {**row, **known})
         rates = "  ".join(f"pass@{k} {known[f'pass@{k}']:.3f}" for k in run.config.eval.k)
         run.display.say(f"{label} on {name} ({known['problems']} problems): {rates}")
         found[name] = known

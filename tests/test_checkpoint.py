@@ -1,5 +1,6 @@
 """Checkpoints: bit-exact, atomic, and refused when they are another model's."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -66,6 +67,31 @@ def test_a_save_that_was_cut_off_is_not_there(tmp_path: Path) -> None:
     again = CheckpointStore(tmp_path, keep=2)
     assert again.latest == 1
     again.close()
+
+
+# What orbax began to read beside the broken file it leaves to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("part", ["_CHECKPOINT_METADATA", "state/_METADATA", "state/d"])
+def test_a_damaged_checkpoint_is_named_with_the_one_to_fall_back_to(
+    tmp_path: Path, part: str
+) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    for step in (1, 2):
+        store.save(step, state(step), {"step": step})
+    store.close()
+    damaged = tmp_path / "2" / part
+    for file in damaged.iterdir() if damaged.is_dir() else [damaged]:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    again = CheckpointStore(tmp_path, keep=2)
+    with pytest.raises(CheckpointError) as caught:
+        again.restore(state(0))
+    assert f"{tmp_path}/2 is damaged" in str(caught.value)
+    assert f"Delete that folder to fall back to {tmp_path}/1" in str(caught.value)
+    again.close()
+    shutil.rmtree(tmp_path / "2")
+    third = CheckpointStore(tmp_path, keep=2)
+    assert third.restore(state(0)).step == 1
+    third.close()
 
 
 def test_another_models_checkpoint_is_refused_by_the_name_of_an_array(tmp_path: Path) -> None:

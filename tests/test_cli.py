@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from stepcoder_jax import cli
+from stepcoder_jax.recipe import load_config
+from stepcoder_jax.run_dir import RunDir
 
 ROW = {
     "id": "a/1",
@@ -105,6 +107,36 @@ def test_an_unknown_field_of_a_recipe_is_bad_usage(
     status, _, err = run(capsys, "train", "--config", str(recipe), "--ppo.epoch", "2")
     assert status == 2
     assert "ppo.epoch" in err
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ("rollout: {problems: 3, samples: 1}\nppo: {minibatches: 2}", "must divide the 3 rollouts"),
+        ("rollout: {prompt_buckets: [64]}\ndata: {max_prompt_tokens: 65}", "in 1 … 64"),
+        ("rollout: {staleness: 2}", "rollout.staleness = 2"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: str, named: str
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"run_dir: {tmp_path / 'run'}\n{fields}\n", encoding="utf-8")
+    status, _, err = run(capsys, "train", "--config", str(recipe))
+    assert status == 2
+    assert named in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_recipe_needs_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"run_dir: {tmp_path / 'run'}\nsft: {{steps: 1}}\n", encoding="utf-8")
+    RunDir.open(load_config(recipe)).close()
+    for command in ("train", "sft"):
+        status, _, err = run(capsys, command, "--config", str(recipe), "--sft.batch", "2")
+        assert status == 1
+        assert "sft.batch: 64 → 2" in err.splitlines()[-1]
+        assert "--allow-changes" in err.splitlines()[-1]
 
 
 def test_a_folder_without_weights_is_named(

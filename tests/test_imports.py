@@ -15,14 +15,15 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 
 # From the small to the large: a module imports from its own row and the rows above it, no others.
 LAYERS = (
-    "types config config_checks recipe stop",
+    "types config config_checks recipe recipe_changes stop background",
     "masked source_text error_place syntax_match stages",
     "kl advantages losses importance curriculum coverage_mask rewards reward_function program"
     " optimizer",
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report",
-    "learner rollout run_data",
-    "starting_model workshop trained ppo_metrics ppo sft train evaluate plan bench export",
+    "learner rollout run_data experience finite nonfinite",
+    "starting_model workshop trained ppo_metrics trainer ppo_progress ppo sft train evaluate plan"
+    " bench export",
     "errors commands cli __main__",
 )
 

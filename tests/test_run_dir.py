@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_jax.config import CheckpointConfig, RunConfig, SFTConfig
+from stepcoder_jax.config import CheckpointConfig, DataConfig, LoRAConfig, RunConfig, SFTConfig
+from stepcoder_jax.recipe import encode_config
 from stepcoder_jax.run_dir import RunDir, RunDirError, read_config
 
 
@@ -39,8 +40,75 @@ def test_a_second_process_is_kept_out_until_the_first_has_closed(tmp_path: Path)
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:
     RunDir.open(RunConfig(run_dir=tmp_path)).close()
-    with pytest.raises(RunDirError, match=r"-\s+steps: 0 \| \+\s+steps: 5"):
-        RunDir.open(RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=5)))
+    other = RunConfig(
+        run_dir=tmp_path, sft=SFTConfig(steps=5), data=DataConfig(evaluate={"a": "b"})
+    )
+    with pytest.raises(RunDirError) as caught:
+        RunDir.open(other)
+    assert "sft.steps: 0 → 5" in str(caught.value)
+    assert "data.evaluate.a: nothing → 'b'" in str(caught.value)
+    assert "--allow-changes" in str(caught.value)
+
+
+def test_changes_that_are_allowed_are_named_and_the_old_recipe_is_kept(tmp_path: Path) -> None:
+    recipes = [RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=n)) for n in (1, 2, 3)]
+    RunDir.open(recipes[0]).close()
+    for wanted in recipes[1:]:
+        run = RunDir.open(wanted, allow_changes=True)
+        assert run.changes == (f"sft.steps: {wanted.sft.steps - 1} → {wanted.sft.steps}",)
+        assert read_config(tmp_path) != wanted
+        run.adopt(wanted)
+        run.close()
+        assert read_config(tmp_path) == wanted
+    kept = [(tmp_path / f"config.{n}.yaml").read_text() for n in (1, 2)]
+    assert kept == [encode_config(c) for c in recipes[:2]]
+    again = RunDir.open(recipes[2], allow_changes=True)
+    assert again.changes == ()
+    again.adopt(recipes[2])
+    again.close()
+    assert not (tmp_path / "config.3.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("phase", "change"),
+    [
+        ("sft", RunConfig(seed=1)),
+        ("sft", RunConfig(lora=LoRAConfig(rank=2))),
+        ("ppo", RunConfig(sft=SFTConfig(steps=5))),
+    ],
+)
+def test_what_checkpoints_began_from_cannot_change(
+    tmp_path: Path, phase: str, change: RunConfig
+) -> None:
+    RunDir.open(RunConfig(run_dir=tmp_path)).close()
+    wanted = replace(change, run_dir=tmp_path)
+    RunDir.open(wanted, allow_changes=True).close()
+    RunDir(tmp_path).checkpoints(phase).mkdir(parents=True)
+    with pytest.raises(RunDirError, match="cannot change"):
+        RunDir.open(wanted, allow_changes=True)
+
+
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
+    run = RunDir.open(RunConfig(run_dir=tmp_path))
+    run.append("metrics", {"phase": "sft", "step": 1})
+    run.close()
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"phase": "sft", "st')
+    RunDir.open(RunConfig(run_dir=tmp_path)).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+def test_a_phase_without_a_checkpoint_begins_its_logs_anew(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.append("metrics", {"phase": "sft", "loss": "é"})
+    run.append("metrics", {"phase": "eval", "label": "before"})
+    before = run.marks()
+    run.append("metrics", {"phase": "ppo", "step": 1})
+    run.append("samples", {"step": 1})
+    run.rewind_before("ppo")
+    assert run.marks() == before
+    assert run.has("metrics", {"phase": "eval", "label": "before"})
+    assert not run.has("metrics", {"phase": "ppo"})
 
 
 def test_a_longer_run_and_other_checkpoint_habits_are_the_same_recipe(tmp_path: Path) -> None:

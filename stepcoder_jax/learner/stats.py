@@ -18,7 +18,7 @@ class PolicyStats:
       response_ratio_mean: of each response's geometric-mean ratio, mean over responses.
       response_clip_fraction: share of a response's trained tokens, mean over responses.
       response_approx_kl: nats a response, mean over responses.
-      policy_is_finite: whether loss and gradient are; else the whole step was left out.
+      policy_is_finite: whether loss and gradient are; else the policy is as it was.
     """
 
     policy_loss: Float[Array, ""]
@@ -40,8 +40,8 @@ class CriticStats:
     """Of the critic's optimizer steps, or of one: means over response tokens, then over steps.
 
     Attributes:
-      critic_is_finite: whether loss and gradient of every step are; else the whole step, the
-        policy's too, was left out.
+      critic_is_finite: whether loss and gradient of every step are; those that were not have left
+        the critic as it was.
     """
 
     value_loss: Float[Array, "*steps"]

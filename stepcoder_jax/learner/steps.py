@@ -1,7 +1,8 @@
 """The jitted optimizer steps of policy and critic, and what moves between iterations.
 
-A step whose loss or gradient is not finite changes nothing: the state that it was given has been
-donated, so the host could not go back to it.
+A model whose loss or gradient is not finite is left as it was: the state has been donated, so the
+host could not go back to it. Policy and critic are looked at one by one, so that the gradient of
+one need not wait in memory for the other's.
 """
 
 from dataclasses import replace
@@ -77,7 +78,8 @@ def update(
     """One optimizer step of the policy on a mini-batch, and the critic's on its shares of it.
 
     Returns:
-      The state, moved only if everything is finite; the critic's part is None without a critic.
+      The state, ``step`` counted only if everything was finite; the critic's part is None without
+      one.
     """
     of_critic: CriticStats | None = None
     match learner.critic_kind:
@@ -93,7 +95,7 @@ def update(
     is_finite = of_policy.policy_is_finite
     if of_critic is not None:
         is_finite &= of_critic.critic_is_finite
-    return _only_if(is_finite, moved, state), of_policy, of_critic
+    return replace(moved, step=state.step + is_finite), of_policy, of_critic
 
 
 @partial(jax.jit, static_argnames=("learner",), donate_argnames=("state",))
@@ -108,7 +110,7 @@ def update_critic(
     if learner.critic_kind == "none":
         raise ValueError(f"there is no critic with ppo.advantage = {learner.ppo.advantage}")
     moved, stats = _step_critic(state, batch, learner, frozen)
-    return _only_if(stats.critic_is_finite, moved, state), stats
+    return replace(moved, step=state.step + stats.critic_is_finite), stats
 
 
 def adapt_beta(state: TrainState, stats: BatchStats, *, learner: Learner) -> TrainState:
@@ -118,11 +120,6 @@ def adapt_beta(state: TrainState, stats: BatchStats, *, learner: Learner) -> Tra
 
 
 _next_beta = jax.jit(next_beta, static_argnums=3)
-
-
-def _only_if(is_finite: Bool[Array, ""], moved: TrainState, before: TrainState) -> TrainState:
-    moved = replace(moved, step=before.step + 1)
-    return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), moved, before)
 
 
 def _step_policy(
@@ -136,7 +133,7 @@ def _step_policy(
 
     grads, pieces = accumulate(loss, state.policy, batch, learner.ppo.microbatches)
     stats = policy_stats(pieces, optax.tree.norm(grads))
-    return _move_policy(state, grads, learner), stats
+    return _move_policy(state, grads, learner, stats.policy_is_finite), stats
 
 
 def _step_critic(
@@ -171,7 +168,8 @@ def _step_critic_on(
 
     pieces_each = learner.ppo.microbatches // learner.critic_steps
     grads, pieces = accumulate(loss, state.critic, batch, pieces_each)
-    return _move_critic(state, grads, learner), critic_stats(pieces, optax.tree.norm(grads))
+    stats = critic_stats(pieces, optax.tree.norm(grads))
+    return _move_critic(state, grads, learner, stats.critic_is_finite), stats
 
 
 def _step_both(
@@ -193,19 +191,38 @@ def _step_both(
 
     models = (state.policy, state.critic)
     (of_backbone, of_head), pieces = accumulate(loss, models, batch, learner.ppo.microbatches)
-    moved = _move_critic(_move_policy(state, of_backbone, learner), of_head, learner)
-    return (
-        moved,
-        policy_stats(pieces[0], optax.tree.norm(of_backbone)),
-        critic_stats(pieces[1], optax.tree.norm(of_head)),
-    )
+    of_policy = policy_stats(pieces[0], optax.tree.norm(of_backbone))
+    of_critic = critic_stats(pieces[1], optax.tree.norm(of_head))
+    # One loss: what is wrong with a part of it is wrong with the gradient of the backbone.
+    is_finite = of_policy.policy_is_finite & of_critic.critic_is_finite
+    moved = _move_policy(state, of_backbone, learner, is_finite)
+    return _move_critic(moved, of_head, learner, is_finite), of_policy, of_critic
 
 
-def _move_policy(state: TrainState, grads: Params, learner: Learner) -> TrainState:
-    updates, opt = learner.optimizers[0].update(grads, state.policy_opt, state.policy)
-    return replace(state, policy=optax.apply_updates(state.policy, updates), policy_opt=opt)
+def _move_policy(
+    state: TrainState, grads: Params, learner: Learner, is_finite: Bool[Array, ""]
+) -> TrainState:
+    before = (state.policy, state.policy_opt)
+    policy, opt = _moved(learner.optimizers[0], grads, before, is_finite)
+    return replace(state, policy=policy, policy_opt=opt)
 
 
-def _move_critic(state: TrainState, grads: Params, learner: Learner) -> TrainState:
-    updates, opt = learner.optimizers[1].update(grads, state.critic_opt, state.critic)
-    return replace(state, critic=optax.apply_updates(state.critic, updates), critic_opt=opt)
+def _move_critic(
+    state: TrainState, grads: Params, learner: Learner, is_finite: Bool[Array, ""]
+) -> TrainState:
+    before = (state.critic, state.critic_opt)
+    critic, opt = _moved(learner.optimizers[1], grads, before, is_finite)
+    return replace(state, critic=critic, critic_opt=opt)
+
+
+def _moved(
+    optimizer: optax.GradientTransformation,
+    grads: Params,
+    before: _Trained,
+    is_finite: Bool[Array, ""],
+) -> _Trained:
+    """One step, only if everything is finite."""
+    params, opt = before
+    updates, moved_opt = optimizer.update(grads, opt, params)
+    moved = (optax.apply_updates(params, updates), moved_opt)
+    return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), moved, before)

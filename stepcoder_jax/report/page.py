@@ -88,7 +88,9 @@ def _drawn(figures: dict[str, Figure | None]) -> list[Figure]:
 def _facts(log: RunLog) -> list[tuple[str, str]]:
     """Short facts under the title."""
     facts = [("supervised steps", _last_step(log.sft)), ("PPO iterations", _last_step(log.ppo))]
-    seconds = sum(sum(numbers(row, "seconds").values()) for row in log.ppo)
+    seconds = sum(
+        sum(numbers(row, "seconds").values()) - (number(row, "hidden_s") or 0) for row in log.ppo
+    )
     if seconds:
         facts.append(("time in PPO", _duration(seconds)))
     return [(name, value) for name, value in facts if value]
