@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def _check_method(c: RunConfig) -> None:
     _require(0 <= mix <= 1, "curriculum.mix", mix, "in [0, 1]")
     moves = c.curriculum.start == "stages" or mix == 0
     _require(moves, "curriculum.mix", mix, "with curriculum.start = fixed_fraction: 0")
+    for name in ("passed", "failed", "runtime_error", "compile_error"):
+        value = getattr(c.reward, name)
+        _require(math.isfinite(value), f"reward.{name}", value, "must be finite")
     clip = c.reward.clip
     _require(clip is None or clip > 0, "reward.clip", clip, "must be positive, or null for none")
     penalty = c.reward.error_penalty

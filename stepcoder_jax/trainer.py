@@ -209,8 +209,6 @@ def _broken_scores(
 ) -> tuple[str, str] | None:
     """The first thing that is not finite before any step, in the order it is computed in."""
     for rollout in rollouts:
-        if rollout.score is not None and not np.isfinite(rollout.score):
-            return f"reward of problem {rollout.attempt.problem.id}", str(rollout.score)
         if not np.all(np.isfinite(rollout.attempt.sample.logprobs)):
             return f"log-probability sampled for problem {rollout.attempt.problem.id}", "not finite"
     for name, is_finite in jax.device_get(finite_fields(batch)).items():

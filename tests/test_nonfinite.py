@@ -63,16 +63,29 @@ def test_too_many_skipped_steps_stop_the_run(tmp_path: Path) -> None:
     assert [row["skipped_steps"] for row in ppo_rows(tmp_path)] == [1]
 
 
-def test_rewards_that_are_not_finite_are_found_before_any_step(tmp_path: Path) -> None:
-    nan = "--reward={failed: .nan, runtime_error: .nan, compile_error: .nan}"
-    with pytest.raises(FloatingPointError, match=r"iteration 1, step scoring: reward of problem"):
-        run(tmp_path, nan)
+@pytest.fixture
+def broken_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample comes with a log-probability that is no number."""
+
+    def breaks(attempt: Attempt, **rest: Any) -> Rollout:
+        logprobs = (float("nan"), *attempt.sample.logprobs[1:])
+        sample = replace(attempt.sample, logprobs=logprobs)
+        return make_rollout(replace(attempt, sample=sample), **rest)
+
+    monkeypatch.setattr(ppo, "make_rollout", breaks)
+
+
+@pytest.mark.usefixtures("broken_sampler")
+def test_what_is_not_finite_before_any_step_is_named(tmp_path: Path) -> None:
+    named = r"iteration 1, step scoring: log-probability sampled for problem"
+    with pytest.raises(FloatingPointError, match=named):
+        run(tmp_path)
     assert (tmp_path / "nonfinite" / "1-scoring" / "batch.npz").exists()
 
 
+@pytest.mark.usefixtures("broken_sampler")
 def test_batches_that_cannot_be_trained_on_leave_the_models_as_they_were(tmp_path: Path) -> None:
-    nan = "--reward={failed: .nan, runtime_error: .nan, compile_error: .nan}"
-    run(tmp_path, nan, "--ppo.on_nonfinite=skip", "--ppo.max_skipped=2")
+    run(tmp_path, "--ppo.on_nonfinite=skip", "--ppo.max_skipped=2")
     assert [row["skipped_steps"] for row in ppo_rows(tmp_path)] == [1, 2]
     assert_untouched(tmp_path)
 

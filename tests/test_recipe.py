@@ -129,6 +129,7 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("curriculum: {alpha: 0}", [], ["curriculum.alpha", "0"]),
         ("kl: {where: loss}", [], ["kl.estimator", "k1"]),
         ("reward: {clip: -1}", [], ["reward.clip", "-1"]),
+        ("reward: {failed: .nan}", [], ["reward.failed", "nan"]),
         ("iterations: -1", [], ["iterations", "-1"]),
         ("data: {difficulties: [easy]}", [], ["data.difficulties", "easy"]),
         ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
