@@ -131,9 +131,10 @@ def _add_data(add: Any) -> None:
         help="check: run every canonical solution against its tests; stats: count what is there",
     )
     command.add_argument(
-        "--problems", required=True, help="problem file, builtin:SPLIT or mbpp:SPLIT"
+        "--problems", required=True, help="problem file or SET:SPLIT, as docs/data.md lists them"
     )
     command.add_argument("--manual_dir", type=Path, help="where downloaded data sets lie")
+    command.add_argument("--data_dir", type=Path, help="where they are kept as ArrayRecord")
     command.add_argument("--count", type=_positive, help="take only the first problems")
 
 
