@@ -1,10 +1,11 @@
 """The elements of one large JSON list or object, one at a time, past those that are broken."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 _CHUNK = 1 << 20
 # An error this near the end of what has been read may only mean that more must be read.
@@ -13,9 +14,9 @@ _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[\s,]*")
 _NOT_TEXT = "not UTF-8: a byte that belongs to no character"
 _KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*')
-# Where an element can begin: after one that ends, or on a line of its own.
-_ROW_IN_LIST = re.compile(r'(?:\}\s*,|\n)\s*(?=\{\s*")')
-_ROW_IN_OBJECT = re.compile(r'(?:\}\s*,|\n)\s*(?="(?:[^"\\]|\\.)*"\s*:\s*\{)')
+# Where an element can begin, after one that is broken.
+_ROW_IN_LIST = re.compile(r'[,\n]\s*(?=\{\s*")')
+_ROW_IN_OBJECT = re.compile(r'[,\n]\s*(?="(?:[^"\\]|\\.)*"\s*:\s*\{)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Fault:
     reason: str
 
 
-def elements(text: TextIO, most_chars: int) -> Iterator[Any]:
+def elements(text: io.TextIOWrapper, most_chars: int) -> Iterator[Any]:
     """Yields the elements of the list or object that ``text`` holds, and a ``Fault`` for each that
     is broken.
 
@@ -39,7 +40,7 @@ def elements(text: TextIO, most_chars: int) -> Iterator[Any]:
 class _Scanner:
     """A window of the text: ``buffer[pos:]`` is what has been read and not used."""
 
-    def __init__(self, text: TextIO, most_chars: int) -> None:
+    def __init__(self, text: io.TextIOWrapper, most_chars: int) -> None:
         self.text = text
         self.most_chars = most_chars
         self.buffer = ""
@@ -99,8 +100,10 @@ class _Scanner:
                 value, end = self._decode()
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos > self._limit()
-                if self.ended or not is_cut or len(self.buffer) - self.pos > self.most_chars:
+                if self.ended or not is_cut:
                     raise
+                if len(self.buffer) - self.pos > self.most_chars:
+                    raise ValueError(f"more than {self.most_chars} characters") from error
             else:
                 if end < len(self.buffer) or self.ended:
                     raw, self.pos = self.buffer[self.pos : end], end

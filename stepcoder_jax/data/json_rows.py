@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stepcoder_jax.data.json_container import Fault, elements
 
@@ -80,29 +80,30 @@ def decode_json(text: str | bytes) -> Any:
         raise ValueError("not usable JSON: nested too deeply") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    stream = path.open("rb")
-    return io.BufferedReader(gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream
+def _opened(path: Path) -> io.BufferedReader:
+    # A GzipFile is a raw stream in all but its class.
+    return io.BufferedReader(gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _is_container(stream: Any, path: Path) -> bool:
+def _is_container(stream: io.BufferedReader, path: Path) -> bool:
     if path.name.removesuffix(".gz").endswith(".jsonl"):
         return False
     head = stream.peek().removeprefix(_BOM).lstrip()
     if head[:1] == b"[":
         return True
-    return _OBJECT_OF_ROWS.match(head) is not None and not _is_json(head.partition(b"\n")[0])
+    return _OBJECT_OF_ROWS.match(head) is not None and not _is_row(head.partition(b"\n")[0])
 
 
-def _is_json(line: bytes) -> bool:
+def _is_row(line: bytes) -> bool:
+    """Whether a line is an object, and not one whose values are rows."""
     try:
-        decode_json(line)
+        value = decode_json(line)
     except ValueError:
         return False
-    return True
+    return not all(isinstance(field, dict) for field in value.values())
 
 
-def _lines(stream: IO[bytes]) -> Iterator[Row | Rejected]:
+def _lines(stream: io.BufferedReader) -> Iterator[Row | Rejected]:
     number = 0
     while line := stream.readline(MAX_ROW_BYTES):
         number += 1
@@ -120,12 +121,14 @@ def _lines(stream: IO[bytes]) -> Iterator[Row | Rejected]:
                 yield Rejected(where=where, reason=str(error))
 
 
-def _elements(stream: IO[bytes]) -> Iterator[Row | Rejected]:
+def _elements(stream: io.BufferedReader) -> Iterator[Row | Rejected]:
     # Bytes that are not UTF-8 become lone surrogates, so that they spoil their own row alone.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    for number, element in enumerate(elements(text, MAX_ROW_BYTES), start=1):
-        where = f"row {number}"
-        if isinstance(element, Fault):
-            yield Rejected(where=where, reason=element.reason)
-        else:
-            yield Row(where=where, value=element)
+    with io.TextIOWrapper(
+        stream, encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as text:
+        for number, element in enumerate(elements(text, MAX_ROW_BYTES), start=1):
+            where = f"row {number}"
+            if isinstance(element, Fault):
+                yield Rejected(where=where, reason=element.reason)
+            else:
+                yield Row(where=where, value=element)

@@ -1,6 +1,7 @@
 """What a reader of a data set yields: a problem with all its solutions, or a row that is none."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,4 +125,5 @@ def summary(rejected: Sequence[Rejected], shown: int = 3) -> str:
 
 def count_reasons(rejected: Sequence[Rejected]) -> dict[str, int]:
     """Reason, without its details -> how many rows."""
-    return dict(Counter(row.reason.partition(":")[0] for row in rejected).most_common())
+    kinds = (re.split(r" = |: ", row.reason, maxsplit=1)[0] for row in rejected)
+    return dict(Counter(kinds).most_common())
