@@ -22,10 +22,10 @@ from stepcoder_jax.data.raw import (
     text_field,
 )
 
-# Release v3 is the files of v1, v2 and v3; a file alone is named without "release_".
+# release_v3 is the files of v1, v2 and v3; "test" is whatever is there.
 FILES = {1: "test.jsonl"} | {n: f"test{n}.jsonl" for n in range(2, 7)}
 SPLITS = (
-    "all",
+    "test",
     *(f"release_v{n}" for n in FILES),
     *(f"v{n}" for n in FILES),
 )
@@ -104,6 +104,8 @@ def _inside(row: Mapping[str, Any], name: str, where: str) -> Any:
     value = row.get(name)
     if not isinstance(value, str):
         return value
+    if not value.strip():
+        return None
     try:
         return json.loads(value)
     except ValueError:

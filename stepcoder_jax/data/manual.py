@@ -101,7 +101,7 @@ def _find_apps_plus(split: str, folders: Sequence[Path]) -> Sequence[Path]:
 
 def _find_livecodebench(split: str, folders: Sequence[Path]) -> Sequence[Path]:
     for folder in folders:
-        if split == "all":
+        if split == "test":
             single = _first("livecodebench.jsonl", "livecodebench.json", "code_generation.json")
             # Its own folder: beside other sets, a test.jsonl may be any one's.
             listed = [folder / name for name in livecodebench.FILES.values()]
