@@ -186,7 +186,7 @@ def files_by_split(
     places = [manual_dir / manual.name, manual_dir]
     found = {split: list(manual.find(split, places)) for split in splits}
     there = {split: files for split, files in found.items() if files}
-    return there or {splits[0]: list(manual.files(splits[0], manual_dir))}
+    return there or {s: list(manual.files(s, manual_dir)) for s in (*splits, "NAME")[:1]}
 
 
 def _builtin(split: str) -> Iterator[Found]:

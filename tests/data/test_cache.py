@@ -166,6 +166,14 @@ def test_a_builder_by_itself_prepares_every_split_that_is_there(tmp_path):
     assert set(builder.info.splits) == {"train", "test"}
 
 
+def test_a_builder_that_finds_nothing_says_what_to_put_where(tmp_path):
+    options = cache.tfds.download.DownloadConfig(manual_dir=str(tmp_path))
+    for name in ("jsonl", "mbpp"):
+        builder = BUILDERS[name](data_dir=str(tmp_path / "kept"))
+        with pytest.raises(ProblemError, match="is not in.*: put "):
+            builder.download_and_prepare(download_config=options)
+
+
 def test_builtin_problems_can_be_kept_too(tmp_path):
     builder = BUILDERS["builtin"](only=("handwritten_heldout",), data_dir=str(tmp_path))
     builder.download_and_prepare()

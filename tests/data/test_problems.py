@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from stepcoder_executor import AssertionTests, IoTests
 
+from stepcoder_jax.cli import main
 from stepcoder_jax.data.problems import ProblemError, read_problem_file, write_problem_file
 from stepcoder_jax.data.sources import load_problem_set, load_problems
 from stepcoder_jax.data.stats import problem_stats
@@ -85,6 +86,19 @@ def test_loading_leaves_out_what_is_broken_and_says_so(tmp_path: Path, capsys) -
     found = load_problem_set(str(path), count=1)
     assert [p.id for p in found.problems] == ["a/1"]
     assert [row.where for row in found.rejected] == [f"{path} line {n}" for n in (2, 3, 4)]
+
+
+def test_the_data_command_names_and_counts_what_was_left_out(tmp_path: Path, capsys) -> None:
+    path = write(tmp_path / "in.jsonl", ROW, ROW | {"id": "b", "difficulty": "hard"}, "{", ROW)
+    assert main(["data", "stats", "--problems", str(path), "--json"]) == 0
+    *named, last = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in named] == [f"{path} line {n}" for n in (2, 3, 4)]
+    found = json.loads(last)
+    assert found["problems"] == 1
+    assert found["left_out"] == {
+        "rows": 3,
+        "reasons": {"difficulty": 1, "not JSON": 1, "id comes twice": 1},
+    }
 
 
 def test_a_file_with_no_problem_at_all_is_refused_with_the_reason(tmp_path: Path) -> None:
