@@ -170,7 +170,7 @@ def test_a_builder_that_finds_nothing_says_what_to_put_where(tmp_path):
     options = cache.tfds.download.DownloadConfig(manual_dir=str(tmp_path))
     for name in ("jsonl", "mbpp"):
         builder = BUILDERS[name](data_dir=str(tmp_path / "kept"))
-        with pytest.raises(ProblemError, match="is not in.*: put "):
+        with pytest.raises(ProblemError, match=r"is not in.*: put "):
             builder.download_and_prepare(download_config=options)
 
 

@@ -69,6 +69,7 @@ BREAKS = {
     "not UTF-8": (lambda row: row.replace("ü".encode(), b"\xfc"), "not UTF-8"),
     "a number too long": (lambda row: row.replace(b'"k": 2', b'"k": ' + b"9" * 5000), "not usable"),
     "nested too deeply": (lambda row: b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
+    "broken inside": (lambda row: b'{"k": 2, "c": [{"a": }, {"b": }], "d": 1}', "not JSON"),
     "nothing": (lambda row: b"?", "not JSON"),
 }
 
@@ -96,6 +97,14 @@ def test_a_list_that_is_cut_off_keeps_what_was_whole(tmp_path, end):
     good, bad = read(tmp_path / "a.json", content[:end])
     whole = [n for n in range(1, 4) if end >= len(listed(ROWS[:n])) - 1]
     assert good == ROWS[: len(whole)]
+    assert len(bad) == 1
+
+
+@pytest.mark.usefixtures("_chunks")
+def test_what_follows_the_end_of_a_list_is_reported_and_read(tmp_path):
+    content = listed(ROWS[:2]) + b"\n]\n" + listed(ROWS[2:])[1:]
+    good, bad = read(tmp_path / "a.json", content)
+    assert good == ROWS
     assert len(bad) == 1
 
 

@@ -164,6 +164,13 @@ class TestAppsPlus:
         assert found.problem.tests == IoTests(fn_name=None, inputs=("1 2\n",), outputs=("3\n",))
         assert found.problem.id == "apps_plus/1"
 
+    def test_a_row_that_names_its_split_is_in_no_other(self, tmp_path):
+        rows = [APPS_PLUS_ROW | {"id": n, "split": s} for n, s in enumerate(("train", "test"))]
+        (tmp_path / "data.json").write_text(json.dumps(rows))
+        for number, split in enumerate(("train", "test")):
+            (found,) = read_apps_plus(split, [tmp_path / "data.json"])
+            assert found.problem.id == f"apps_plus/{number}"
+
     def test_arguments_as_text_are_a_value_a_line(self, tmp_path):
         row = APPS_PLUS_ROW | {"inputs": ['[1, 2]\n"a"\n'], "outputs": [True]}
         found = one(read_apps_plus, tmp_path / "data.json", row)
@@ -243,7 +250,7 @@ class TestLiveCodeBench:
         ("change", "reason"),
         [
             ({"private_test_cases": packed(Trap())}, "not as one text: .*REDUCE"),
-            ({"private_test_cases": packed(["a", "b"])}, "not as one text"),
+            ({"private_test_cases": packed([json.dumps(CASES)])}, "not as one text: .*LIST"),
             ({"private_test_cases": packed(json.dumps(CASES))[:-8]}, "packed|cut off"),
             ({"private_test_cases": "?"}, "neither JSON nor packed"),
             ({"private_test_cases": packed("[")}, "not JSON"),
