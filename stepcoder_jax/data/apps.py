@@ -12,6 +12,7 @@ from stepcoder_jax.data.raw import (
     as_object,
     first_of,
     parsed,
+    question_field,
     raw_problem,
     text_field,
 )
@@ -81,7 +82,7 @@ def _parse(row: Any, where: str, split: str) -> RawProblem:
     return raw_problem(
         {
             "id": f"apps/{split}/{str(number).zfill(4)}",
-            "question": text_field(row, where, "question"),
+            "question": question_field(row, where, "question"),
             "difficulty": text_field(row, where, "difficulty"),
             "starter_code": text_field(row, where, "starter_code", default=""),
             "tests": tests,

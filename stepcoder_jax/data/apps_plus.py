@@ -13,6 +13,7 @@ from stepcoder_jax.data.raw import (
     as_object,
     first_of,
     parsed,
+    question_field,
     raw_problem,
     text_field,
 )
@@ -42,7 +43,7 @@ def _parse(row: Any, where: str, split: str) -> RawProblem | None:
     return raw_problem(
         {
             "id": f"apps_plus/{number}",
-            "question": text_field(row, where, *_QUESTIONS),
+            "question": question_field(row, where, *_QUESTIONS),
             "difficulty": text_field(row, where, "difficulty", "level").lower(),
             "starter_code": text_field(row, where, "starter_code", default=""),
             "tests": _tests(row, where),

@@ -18,6 +18,7 @@ from stepcoder_jax.data.raw import (
     as_object,
     first_of,
     parsed,
+    question_field,
     raw_problem,
     text_field,
 )
@@ -58,7 +59,7 @@ def _parse(row: Any, where: str) -> RawProblem:
     return raw_problem(
         {
             "id": f"livecodebench/{text_field(row, where, 'question_id')}",
-            "question": text_field(row, where, "question_content"),
+            "question": question_field(row, where, "question_content"),
             "difficulty": LEVELS[level],
             "starter_code": text_field(row, where, "starter_code", default=""),
             "tests": _tests(row, fn_name, where),

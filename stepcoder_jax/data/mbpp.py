@@ -11,6 +11,7 @@ from stepcoder_jax.data.raw import (
     RawProblem,
     as_object,
     parsed,
+    question_field,
     raw_problem,
     text_field,
 )
@@ -44,7 +45,7 @@ def _parse(row: Any, where: str, split: str, name: str) -> RawProblem | None:
     return raw_problem(
         {
             "id": f"{name}/{task}",
-            "question": text_field(row, where, "text", "prompt"),
+            "question": question_field(row, where, "text", "prompt"),
             "difficulty": "introductory",
             "starter_code": "",
             "tests": {

@@ -72,12 +72,10 @@ def raw_problem(fields: Mapping[str, Any], solutions: Sequence[str], where: str)
       solutions: every reference solution; the first that is not blank becomes the canonical one.
 
     Raises:
-      ProblemError: a field is missing, of the wrong type, blank, or text that UTF-8 cannot hold.
+      ProblemError: a field is missing, of the wrong type, or text that UTF-8 cannot hold.
     """
     told = [tidy(solution) for solution in solutions if solution.strip()]
     problem = parse_problem({**fields, "canonical_solution": told[0] if told else None}, where)
-    if not problem.question.strip():
-        raise ProblemError(f"{where}: question is blank")
     try:
         json.dumps((problem_to_json(problem), told), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -98,6 +96,18 @@ def text_field(row: Mapping[str, Any], where: str, *names: str, default: str | N
     if not isinstance(value, str):
         raise ProblemError(f"{where}: {' or '.join(names)} = {value!r:.80}: must be a string")
     return value
+
+
+def question_field(row: Mapping[str, Any], where: str, *names: str) -> str:
+    """A published data set's requirement: text that says something.
+
+    Raises:
+      ProblemError: there is none.
+    """
+    question = text_field(row, where, *names)
+    if not question.strip():
+        raise ProblemError(f"{where}: question is blank")
+    return question
 
 
 def first_of(row: Mapping[str, Any], *names: str) -> Any:
