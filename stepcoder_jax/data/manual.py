@@ -41,7 +41,7 @@ class ManualSet:
             known = ", ".join(self.splits)
             raise ProblemError(f"{self.name} has no split {split!r}; there are {known}")
         if manual_dir is None:
-            raise ProblemError(f"{self.name}:{split} needs data.manual_dir, a folder: {self.put}")
+            raise ProblemError(f"{self.name}:{split} needs --data.manual_dir, a folder: {self.put}")
         if not manual_dir.is_dir():
             raise ProblemError(f"data.manual_dir = {manual_dir}: no such folder: {self.put}")
         found = self.find(split, [manual_dir / self.name, manual_dir])

@@ -89,7 +89,7 @@ def test_every_set_has_a_builder_of_its_name_and_says_which_file_to_put_where(tm
     for name, manual in MANUAL_SETS.items():
         split = manual.splits[0] if manual.splits else "mine"
         put_where = manual.put.split(" (")[0].replace(".", r"\.")
-        with pytest.raises(ProblemError, match=rf"{name}:{split} needs data\.manual_dir"):
+        with pytest.raises(ProblemError, match=rf"{name}:{split} needs --data\.manual_dir"):
             load_problems(f"{name}:{split}", data_dir=tmp_path)
         with pytest.raises(ProblemError, match="no such folder"):
             load_problems(f"{name}:{split}", manual_dir=tmp_path / "no", data_dir=tmp_path)
