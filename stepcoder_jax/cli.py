@@ -136,9 +136,14 @@ def _add_data(add: Any) -> None:
         help="check: run every canonical solution against its tests; stats: count what is there",
     )
     command.add_argument(
-        "--problems", required=True, help="problem file, builtin:SPLIT or mbpp:SPLIT"
+        "--problems", required=True, help="problem file or SET:SPLIT, as docs/data.md lists them"
     )
-    command.add_argument("--manual_dir", type=Path, help="where downloaded data sets lie")
+    for name, text in (
+        ("manual_dir", "where downloaded data sets lie"),
+        ("data_dir", "where they are kept as ArrayRecord"),
+    ):
+        # The second spelling is that of a recipe's field, which train and eval take.
+        command.add_argument(f"--{name}", f"--data.{name}", dest=name, type=Path, help=text)
     command.add_argument("--count", type=_positive, help="take only the first problems")
 
 

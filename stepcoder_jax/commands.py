@@ -63,18 +63,23 @@ def evaluate(options: Namespace) -> dict[str, Any]:
 def data(options: Namespace) -> dict[str, Any]:
     """``stepcoder data check`` and ``stats``."""
     with _user_errors():
-        from stepcoder_jax.data.sources import load_problems
+        from stepcoder_jax.data.raw import count_reasons
+        from stepcoder_jax.data.sources import load_problem_set
         from stepcoder_jax.data.stats import check_problems, problem_stats
 
-        problems = load_problems(
-            options.problems, manual_dir=options.manual_dir, count=options.count
+        loaded = load_problem_set(
+            options.problems,
+            manual_dir=options.manual_dir,
+            data_dir=options.data_dir,
+            count=options.count,
         )
+        _print_reasons({row.where: row.reason for row in loaded.rejected})
+        left_out = {"rows": len(loaded.rejected), "reasons": count_reasons(loaded.rejected)}
         if options.action == "stats":
-            return problem_stats(problems)
-        found = check_problems(problems)
-        if found["dropped"]:
-            _print_reasons(found["dropped"])
-        return found
+            return problem_stats(loaded.problems) | {"left_out": left_out}
+        found = check_problems(loaded.problems)
+        _print_reasons(found["dropped"])
+        return found | {"left_out": left_out}
 
 
 def bench(options: Namespace) -> dict[str, Any]:

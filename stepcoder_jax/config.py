@@ -84,7 +84,8 @@ class DataConfig:
         one plus its conditional statements, as the paper samples complex problems more often.
       max_prompt_tokens: problems with a longer prompt are left out and counted, in training, and
         count as not solved in evaluation; None: the longest of ``rollout.prompt_buckets``.
-      manual_dir: folder with data sets that the user downloaded (MBPP's JSONL…).
+      manual_dir: folder with data sets that the user downloaded (docs/data.md).
+      data_dir: where they are kept as ArrayRecord once read; None: the user's cache.
       verify: drop problems of ``train`` whose canonical solution fails its own tests.
     """
 
@@ -99,6 +100,7 @@ class DataConfig:
     weighting: Literal["uniform", "conditionals"] = "uniform"
     max_prompt_tokens: int | None = None
     manual_dir: Path | None = None
+    data_dir: Path | None = None
     verify: bool = True
 
 

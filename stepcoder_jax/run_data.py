@@ -68,6 +68,7 @@ def _load(config: RunConfig, name: str, count: int | None, seed: int = 0) -> lis
     problems = load_problems(
         name,
         manual_dir=data.manual_dir,
+        data_dir=data.data_dir,
         count=count,
         seed=seed,
         difficulties=data.difficulties,

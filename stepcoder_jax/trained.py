@@ -133,7 +133,12 @@ def evaluate_model(
 
     trained = find_model(path, config_file, changed)
     config = trained.config
-    problems = load_problems(problems_name, manual_dir=config.data.manual_dir, count=count)
+    problems = load_problems(
+        problems_name,
+        manual_dir=config.data.manual_dir,
+        data_dir=config.data.data_dir,
+        count=count,
+    )
     if not problems:
         raise ProblemError(f"--problems {problems_name}: no problem")
     workshop = Workshop.of(config, trained.model)

@@ -1,64 +1,65 @@
-"""MBPP (Austin et al., arXiv 2108.07732) in its original format, from files the user has."""
+"""MBPP (Austin et al., arXiv 2108.07732): the original JSON lines, and the sanitized list."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_executor import AssertionTests
-
-from stepcoder_jax.data.problems import ProblemError, read_json_lines, tidy
-from stepcoder_jax.types import Problem
+from stepcoder_jax.data.json_rows import read_rows
+from stepcoder_jax.data.problems import ProblemError, tidy
+from stepcoder_jax.data.raw import (
+    Found,
+    RawProblem,
+    as_object,
+    parsed,
+    question_field,
+    raw_problem,
+    text_field,
+)
 
 # Task ids of each split, both ends included, as the paper gives them.
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}
 
 
-def read_mbpp(split: str, manual_dir: Path | None) -> list[Problem]:
-    """Reads a split from ``mbpp.jsonl`` or ``<split>.jsonl``, in ``manual_dir`` or its ``mbpp/``.
+def read_mbpp(split: str, files: Sequence[Path]) -> Iterator[Found]:
+    """Yields the tasks of a split; rows of other splits are passed over."""
+    return parsed(read_rows(files[0]), lambda row, where: _parse(row, where, split, "mbpp"))
 
-    Raises:
-      ProblemError: an unknown split, no file (the message says which file to put where), or a row
-        that is not MBPP's.
-    """
-    if split not in SPLITS:
-        raise ProblemError(f"mbpp has no split {split!r}; there are {', '.join(SPLITS)}")
-    path = _find(split, manual_dir)
+
+def read_sanitized(split: str, files: Sequence[Path]) -> Iterator[Found]:
+    """Yields the tasks of a split that are in the sanitized list, with its wording and tests."""
+    name = "mbpp_sanitized"
+    return parsed(read_rows(files[0]), lambda row, where: _parse(row, where, split, name))
+
+
+def _parse(row: Any, where: str, split: str, name: str) -> RawProblem | None:
+    row = as_object(row, where)
+    task = row.get("task_id")
+    if not isinstance(task, int) or not 1 <= task <= 974:
+        raise ProblemError(f"{where}: task_id = {task!r:.80}: must be a number from 1 to 974")
     first, last = SPLITS[split]
-    rows = [_parse(row, where) for where, row in read_json_lines(path)]
-    found = [problem for task, problem in rows if first <= task <= last]
-    if not found:
-        raise ProblemError(f"{path} holds no task of mbpp's {split} split ({first} to {last})")
-    return found
-
-
-def _find(split: str, manual_dir: Path | None) -> Path:
-    if manual_dir is None:
-        raise ProblemError(
-            f"mbpp:{split} needs data.manual_dir: a folder with mbpp.jsonl (974 rows, from the"
-            f" google-research repository, folder mbpp) or {split}.jsonl"
-        )
-    names = [f"{split}.jsonl", "mbpp.jsonl"]
-    places = [manual_dir / sub / name for sub in ("", "mbpp") for name in names]
-    for path in places:
-        if path.is_file():
-            return path
-    raise ProblemError(f"mbpp:{split}: none of {', '.join(map(str, places))} exists")
-
-
-def _parse(row: Any, where: str) -> tuple[int, Problem]:
-    wanted = {"task_id": int, "text": str, "code": str, "test_list": list, "test_setup_code": str}
-    for name, kind in wanted.items():
-        if not isinstance(row, Mapping) or not isinstance(row.get(name), kind):
-            raise ProblemError(f"{where}: not a row of MBPP: {name} must be a {kind.__name__}")
-    return row["task_id"], Problem(
-        id=f"mbpp/{row['task_id']}",
-        question=row["text"],
-        difficulty="introductory",
-        starter_code="",
-        canonical_solution=tidy(row["code"]),
-        tests=AssertionTests(
-            assertions=tuple(tidy(test) for test in row["test_list"]),
-            setup=tidy(row["test_setup_code"]),
-        ),
-        source="mbpp",
+    if not first <= task <= last:
+        return None
+    assertions = _texts(row.get("test_list"), "test_list", where)
+    imports = _texts(row.get("test_imports", []), "test_imports", where)
+    setup = text_field(row, where, "test_setup_code", default="")
+    return raw_problem(
+        {
+            "id": f"{name}/{task}",
+            "question": question_field(row, where, "text", "prompt"),
+            "difficulty": "introductory",
+            "starter_code": "",
+            "tests": {
+                "assertions": [tidy(text) for text in assertions],
+                "setup": tidy("\n".join([*imports, setup])),
+            },
+            "source": name,
+        },
+        [text_field(row, where, "code")],
+        where,
     )
+
+
+def _texts(value: Any, name: str, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ProblemError(f"{where}: {name} = {value!r:.80}: must be a list of strings")
+    return value

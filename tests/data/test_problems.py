@@ -1,4 +1,4 @@
-"""Problem files and MBPP's are read strictly, and what is wrong is named."""
+"""Problem files: what is wrong is named, whether it is refused or left out."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from stepcoder_executor import AssertionTests, IoTests
 
-from stepcoder_jax.data.mbpp import read_mbpp
+from stepcoder_jax.cli import main
 from stepcoder_jax.data.problems import ProblemError, read_problem_file, write_problem_file
-from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.data.sources import load_problem_set, load_problems
 from stepcoder_jax.data.stats import problem_stats
 
 ROW = {
@@ -19,13 +19,6 @@ ROW = {
     "canonical_solution": "def f(n):\r\n    return n + 1\r\n",
     "tests": {"fn_name": "f", "inputs": [[1]], "outputs": [2]},
     "source": "mine",
-}
-MBPP_ROW = {
-    "task_id": 601,
-    "text": "Write a function to double a number.",
-    "code": "def double(n):\r\n\treturn 2 * n",
-    "test_list": ["assert double(2) == 4"],
-    "test_setup_code": "",
 }
 
 
@@ -82,30 +75,38 @@ def test_an_id_that_comes_twice_an_empty_file_and_a_missing_one_are_refused(tmp_
         load_problems(str(tmp_path / "nowhere.jsonl"))
 
 
-def test_mbpp_splits_by_task_id_and_tidies_its_code(tmp_path: Path) -> None:
-    rows = [MBPP_ROW | {"task_id": task} for task in (1, 10, 11, 510, 511, 600, 601, 974)]
-    write(tmp_path / "mbpp.jsonl", *rows)
-    ids = {s: [p.id for p in read_mbpp(s, tmp_path)] for s in ("prompt", "validation", "train")}
-    assert ids == {
-        "prompt": ["mbpp/1", "mbpp/10"],
-        "validation": ["mbpp/511", "mbpp/600"],
-        "train": ["mbpp/601", "mbpp/974"],
+def test_loading_leaves_out_what_is_broken_and_says_so(tmp_path: Path, capsys) -> None:
+    last = ROW | {"id": "a/2"}
+    bad = (ROW | {"difficulty": "hard"}, "{not json", ROW)
+    path = write(tmp_path / "in.jsonl", ROW, *bad, last)
+    assert [p.id for p in load_problems(str(path))] == ["a/1", "a/2"]
+    said = capsys.readouterr().err
+    assert "3 rows left out: difficulty (1), not JSON (1), id comes twice (1)" in said
+    assert f"{path} line 2: difficulty = 'hard'" in said
+    found = load_problem_set(str(path), count=1)
+    assert [p.id for p in found.problems] == ["a/1"]
+    assert [row.where for row in found.rejected] == [f"{path} line {n}" for n in (2, 3, 4)]
+
+
+def test_the_data_command_names_and_counts_what_was_left_out(tmp_path: Path, capsys) -> None:
+    path = write(tmp_path / "in.jsonl", ROW, ROW | {"id": "b", "difficulty": "hard"}, "{", ROW)
+    assert main(["data", "stats", "--problems", str(path), "--json"]) == 0
+    *named, last = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in named] == [f"{path} line {n}" for n in (2, 3, 4)]
+    found = json.loads(last)
+    assert found["problems"] == 1
+    assert found["left_out"] == {
+        "rows": 3,
+        "reasons": {"difficulty": 1, "not JSON": 1, "id comes twice": 1},
     }
-    both = load_problems("mbpp:train+prompt", manual_dir=tmp_path)
-    assert [p.id for p in both] == ["mbpp/601", "mbpp/974", "mbpp/1", "mbpp/10"]
-    assert both[0].canonical_solution == "def double(n):\n\treturn 2 * n"
 
 
-def test_mbpp_says_which_file_to_put_where(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match=r"data.manual_dir.*mbpp.jsonl"):
-        read_mbpp("train", None)
-    with pytest.raises(ProblemError, match=r"train\.jsonl"):
-        read_mbpp("train", tmp_path)
-    with pytest.raises(ProblemError, match="'dev'"):
-        read_mbpp("dev", tmp_path)
-    write(tmp_path / "train.jsonl", {k: v for k, v in MBPP_ROW.items() if k != "code"})
-    with pytest.raises(ProblemError, match=r"line 1.*code"):
-        read_mbpp("train", tmp_path)
+def test_a_file_with_no_problem_at_all_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", ROW | {"extra": 1})
+    with pytest.raises(ProblemError, match=r"in\.jsonl holds no problem.*\n.*line 1.*extra"):
+        load_problems(str(path))
+    with pytest.raises(ProblemError, match=r"empty\.jsonl holds no problem$"):
+        load_problems(str(write(tmp_path / "empty.jsonl")))
 
 
 @pytest.mark.parametrize("name", ["builtin:nope", "imagenet:train"])
