@@ -21,7 +21,8 @@ _FEW_ROWS = 128
 
 def held_dtype(dtype: DTypeLike) -> DTypeLike:
     """The type of arrays that hold numbers of ``dtype`` on the current devices."""
-    return jnp.float32 if current_platform() == "cpu" and dtype == jnp.bfloat16 else dtype
+    widens = current_platform() == "cpu" and jnp.dtype(dtype) == jnp.bfloat16
+    return jnp.float32 if widens else dtype
 
 
 def held(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 from random_models import VARIANTS, logits_of, one_device_of, random_params, random_tokens
 
 from stepcoder_jax.model import apply
@@ -35,11 +36,12 @@ def test_prompts_are_read_as_whole_rows_are(name: str) -> None:
     assert read.cache.slots == 9
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, "bfloat16"])
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
-def test_in_bfloat16_everything_but_the_norms_is_bfloat16(platform: str) -> None:
+def test_in_bfloat16_everything_but_the_norms_is_bfloat16(platform: str, dtype: DTypeLike) -> None:
     params = random_params(VARIANTS["qk_norm"])
     with one_device_of(platform):
-        weights = jax.eval_shape(partial(serving_params, dtype=jnp.bfloat16), params)
+        weights = jax.eval_shape(partial(serving_params, dtype=dtype), params)
     kinds = {
         jax.tree_util.keystr(path[-1:]): leaf.dtype
         for path, leaf in jax.tree_util.tree_leaves_with_path(weights)

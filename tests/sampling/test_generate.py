@@ -59,6 +59,22 @@ def test_logprobs_are_those_of_the_full_forward_pass() -> None:
         np.testing.assert_allclose(sample.logprobs, scored.logprobs[0, len(prompt) :], atol=1e-4)
 
 
+def test_in_bfloat16_logprobs_are_those_of_the_full_forward_pass() -> None:
+    """Within 0.1 at logits of up to 10: bfloat16 rounds those by 2⁻⁵."""
+    decoder = DECODER.clone(dtype="bfloat16")
+    sampler = replace(SAMPLER, decoder=decoder)
+    keys = jax.random.split(jax.random.key(3), 6)
+    served = serving_params(PARAMS, dtype="bfloat16")
+    for row, sample in sampler.generate(served, PROMPTS, keys, samples=2):
+        prompt = PROMPTS[row // 2].tokens
+        tokens = jnp.array([[*prompt, *sample.tokens]])
+        hidden, _ = decoder.apply({"params": PARAMS}, tokens, jnp.arange(tokens.shape[1])[None])
+        scored = token_logprobs(
+            hidden, lambda h: unembed(PARAMS, h), tokens, SETTINGS.temperature, 64, False
+        )
+        np.testing.assert_allclose(sample.logprobs, scored.logprobs[0, len(prompt) :], atol=0.1)
+
+
 def test_a_row_depends_on_its_own_key_and_prompt_only() -> None:
     keys = jax.random.split(jax.random.key(3), 6)
     together = run(SAMPLER, PROMPTS, samples=2)
