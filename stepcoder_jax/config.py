@@ -10,7 +10,7 @@ from typing import Literal
 
 from stepcoder_jax.config_checks import ConfigError as ConfigError
 from stepcoder_jax.config_checks import check
-from stepcoder_jax.types import DIFFICULTIES, Difficulty
+from stepcoder_jax.problem import DIFFICULTIES, Difficulty
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 
 # From the small to the large: a module imports from its own row and the rows above it, no others.
 LAYERS = (
-    "types config config_checks recipe stop",
+    "problem types config config_checks recipe stop",
     "masked",
     "kl advantages losses curriculum coverage_mask rewards program optimizer",
     "model logprobs sampling sharding",

@@ -7,7 +7,7 @@ from typing import Any
 from stepcoder_executor import AssertionTests
 
 from stepcoder_jax.data.problems import ProblemError, read_json_lines, tidy
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 # Task ids of each split, both ends included, as the paper gives them.
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}

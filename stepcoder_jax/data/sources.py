@@ -6,7 +6,7 @@ from pathlib import Path
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.data.mbpp import read_mbpp
 from stepcoder_jax.data.problems import ProblemError, read_problem_file
-from stepcoder_jax.types import DIFFICULTIES, Difficulty, Problem
+from stepcoder_jax.problem import DIFFICULTIES, Difficulty, Problem
 
 
 def load_problems(

@@ -10,7 +10,7 @@ from stepcoder_executor import AssertionTests, ExecutorClient, ExecutorConfig, T
 
 from stepcoder_jax.config import CurriculumConfig, ExecutorSettings
 from stepcoder_jax.curriculum import conditional_statements, stage_count
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 from stepcoder_jax.verify import verify
 
 
