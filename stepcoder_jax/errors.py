@@ -5,5 +5,13 @@ from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.model.load import ModelLoadError
 from stepcoder_jax.report import ReportError
 from stepcoder_jax.run_dir import RunDirError
+from stepcoder_jax.samples_file import SamplesError
 
-INPUT_ERRORS = (CheckpointError, ModelLoadError, ProblemError, ReportError, RunDirError)
+INPUT_ERRORS = (
+    CheckpointError,
+    ModelLoadError,
+    ProblemError,
+    ReportError,
+    RunDirError,
+    SamplesError,
+)

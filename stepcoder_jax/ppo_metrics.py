@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from stepcoder_executor import Verdict
 
-from stepcoder_jax.rollout import Rollout, verdict_shares
+from stepcoder_jax.rollout import Rollout
+from stepcoder_jax.scorecard import verdict_shares
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], stages: np.ndarray) -> dict[str, Any]:

@@ -17,11 +17,12 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 LAYERS = (
     "problem types config config_checks recipe stop",
     "masked",
-    "kl advantages losses curriculum coverage_mask rewards program optimizer",
+    "kl advantages losses curriculum coverage_mask rewards extract program optimizer pass_rates",
     "model logprobs sampling sharding",
-    "data checkpoint metrics run_dir progress limits verify report",
+    "data checkpoint metrics run_dir progress limits verify report scorecard samples_file",
     "learner rollout run_data",
-    "starting_model workshop trained ppo_metrics ppo sft train evaluate plan bench export",
+    "executor_session eval_record eval_styles score_samples starting_model workshop trained",
+    "evaluate evaluate_model ppo_metrics ppo sft train plan bench export",
     "errors commands cli __main__",
 )
 

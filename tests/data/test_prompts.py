@@ -6,7 +6,8 @@ from stepcoder_executor import AssertionTests, IoTests
 from stepcoder_jax.config import ConfigError, CurriculumConfig, PromptConfig, RunConfig
 from stepcoder_jax.curriculum import plan_stages
 from stepcoder_jax.data.builtin import builtin_problems
-from stepcoder_jax.data.prompts import PromptBuilder, requirement
+from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.data.requirement import requirement
 from stepcoder_jax.data.training_set import make_training_set
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.model.tokenizer import train_tokenizer

@@ -5,8 +5,8 @@ from itertools import combinations
 import pytest
 from stepcoder_executor import Verdict
 
-from stepcoder_jax.evaluate import pass_at_k
-from stepcoder_jax.rollout import verdict_shares
+from stepcoder_jax.pass_rates import pass_at_k
+from stepcoder_jax.scorecard import verdict_shares
 
 
 @pytest.mark.parametrize(("n", "c"), [(1, 0), (1, 1), (5, 0), (5, 2), (6, 5), (7, 7)])
