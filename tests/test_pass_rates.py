@@ -38,8 +38,7 @@ def test_an_interval_of_many_coin_throws_is_the_normal_one() -> None:
 
 
 def test_an_interval_is_a_function_of_seed_and_values_and_holds_all_of_few() -> None:
-    assert bootstrap_interval([0.0, 1.0, 0.5], seed=1) == bootstrap_interval(
-        [0.0, 1.0, 0.5], seed=1
-    )
+    values = [0.0, 1.0, 0.5, 0.2, 0.1]
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
     assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
     assert bootstrap_interval([0.3] * 5) == pytest.approx((0.3, 0.3))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,6 @@ def test_both_formats_are_read_and_ids_may_differ_in_case(tmp_path: Path) -> Non
 def test_a_completion_goes_on_from_the_starter_code(
     start: str, completion: str, program: str
 ) -> None:
-    from dataclasses import replace
-
     of = replace(problem("p"), starter_code=start)
     assert program_of({"completion": completion}, of) == program
     assert program_of({"solution": completion}, of) == completion

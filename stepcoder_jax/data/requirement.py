@@ -7,14 +7,9 @@ from stepcoder_jax.problem import Problem
 
 
 def requirement(problem: Problem, shown_tests: int) -> str:
-    """The text a policy is asked with: question, how it is called, and what to begin from.
-
-    A question that stands in the starter code already, as a docstring, is not repeated.
-    """
-    question, start = problem.question.strip(), problem.starter_code.strip()
-    is_repeated = bool(start) and question in problem.starter_code
-    parts = ["Complete this Python code:" if is_repeated else question]
-    tests = problem.tests
+    """The text a policy is asked with: question, how it is called, and what to begin from."""
+    parts = [problem.question.strip()]
+    start, tests = problem.starter_code.strip(), problem.tests
     shown = shown_assertions(problem, shown_tests)
     if shown:
         parts.append("\n".join(["Your code should pass these tests:", *shown]))
