@@ -54,7 +54,8 @@ def show(result: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
     else:
         for name, value in result.items():
-            print(f"{name}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            print(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
 
 
 def make_parser() -> argparse.ArgumentParser:

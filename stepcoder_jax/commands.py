@@ -48,7 +48,7 @@ def evaluate(options: Namespace) -> dict[str, Any]:
     """``stepcoder eval``: pass@k, by difficulty, verdicts."""
     if options.samples_file is not None:
         return _score_samples(options)
-    with _user_errors():
+    with _user_errors(resumes=False):
         from stepcoder_jax.evaluate_model import Wanted, evaluate_model
 
         if options.extract:
@@ -71,7 +71,7 @@ def evaluate(options: Namespace) -> dict[str, Any]:
 
 
 def _score_samples(options: Namespace) -> dict[str, Any]:
-    with _user_errors():
+    with _user_errors(resumes=False):
         from stepcoder_jax.config import RunConfig
         from stepcoder_jax.recipe import override
         from stepcoder_jax.score_samples import score_samples
@@ -144,8 +144,12 @@ def report(options: Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def _user_errors() -> Iterator[None]:
-    """Turns the errors that a user can mend into one line; everything else is a bug and stays."""
+def _user_errors(*, resumes: bool = True) -> Iterator[None]:
+    """Turns the errors that a user can mend into one line; everything else is a bug and stays.
+
+    Args:
+      resumes: whether the command, given again, goes on where it was stopped.
+    """
     from stepcoder_executor import ExecutorDied
 
     from stepcoder_jax.stop import Interrupted
@@ -155,7 +159,8 @@ def _user_errors() -> Iterator[None]:
     except ConfigError as error:
         raise UserError(str(error), is_usage=True) from error
     except Interrupted as error:
-        message = f"{error}; what was done is saved: the same command goes on from there"
+        saved = "; what was done is saved: the same command goes on from there"
+        message = f"{error}{saved if resumes else ''}"
         raise UserError(message, is_usage=False) from error
     except (ExecutorDied, FloatingPointError) as error:
         raise UserError(f"{error}", is_usage=False) from error

@@ -1,6 +1,6 @@
 """Made samples that every judge of HumanEval and MBPP should agree on, or we say why not.
 
-Standard library only: it also runs where the peers are installed (tests/goldens/make_peer_verdicts).
+Standard library only: it also runs where the peers are installed (make_peer_verdicts.py).
 """
 
 from dataclasses import dataclass
@@ -56,13 +56,6 @@ def f(n):
     calls += 1
     return n + 1 if calls == 1 else 0
 """
-_FRAMES = """\
-import sys
-def f(n):
-    names = sys._getframe(1).f_globals
-    names["__builtins__"]["AssertionError"] = ValueError
-    return n + 1
-"""
 _FILES = """\
 import os, tempfile
 def f(n):
@@ -114,13 +107,15 @@ SAMPLES = {
     "returns text": ("inc", "def f(n):\n    return str(n + 1)"),
     "keeps count of its calls": ("inc", _STATE),
     "returns what equals anything": ("inc", _ALWAYS_EQUAL),
-    "meddles with its caller": ("inc", _FRAMES),
     "makes and removes a file": ("inc", _FILES),
-    "takes a gigabyte": ("inc", "def f(n):\n    block = bytearray(2**30)\n    return n + 1"),
+    "takes 600 megabytes": (
+        "inc",
+        "def f(n):\n    block = bytearray(600 * 2**20)\n    return n + 1",
+    ),
     "prints a megabyte": ("inc", "def f(n):\n    print('x' * 2**20)\n    return n + 1"),
     "takes most of the time for each test": (
         "inc",
-        f"import time\ndef f(n):\n    time.sleep({0.7 * WALL_S})\n    return n + 1",
+        f"import time\ndef f(n):\n    time.sleep({0.6 * WALL_S})\n    return n + 1",
     ),
     "divides": ("third", "def f(x):\n    return x / 3"),
     "is off by rounding": ("third", "def f(x):\n    return x / 3 + 1e-12"),
