@@ -84,6 +84,7 @@ def test_samples_are_judged_and_every_fault_is_said(
     assert record.items() >= found.items()
     assert record["config"]["executor"]["wall_s"] == 3.0
     verdicts = [(row["task_id"], row["verdict"]) for row in record["programs"]]
+    assert len(verdicts) == found["samples"]
     assert verdicts[:3] == [("a", "passed"), ("a", "compile_error"), ("b", "failed")]
     assert set(record) >= {"versions", "platform", "isolation", "samples_sha256", "problems_sha256"}
 
