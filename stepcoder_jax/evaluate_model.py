@@ -94,6 +94,9 @@ def evaluate_model(
             display.say(line)
         done = _sample(trained, checked, client, stop.check, display)
         facts = conditions(config, problems, client)
+    if done.left_out:
+        names = ", ".join(done.left_out)
+        display.say(f"prompts longer than {config.longest_prompt} tokens, not solved: {names}")
     found = {
         "model": str(path),
         "problems_from": problems_name,
