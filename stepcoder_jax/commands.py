@@ -46,17 +46,49 @@ def sft(options: Namespace) -> dict[str, Any]:
 
 def evaluate(options: Namespace) -> dict[str, Any]:
     """``stepcoder eval``: pass@k, by difficulty, verdicts."""
-    with _user_errors():
-        from stepcoder_jax.trained import evaluate_model
+    if options.samples_file is not None:
+        return _score_samples(options)
+    with _user_errors(resumes=False):
+        from stepcoder_jax.evaluate_model import Wanted, evaluate_model
 
+        if options.extract:
+            raise ConfigError("--extract is for --samples-file; of a model, set prompt.extract")
+        wanted = Wanted(
+            samples=options.samples,
+            k=options.k,
+            style=options.style,
+            overrides=options.overrides,
+        )
         return evaluate_model(
             options.model,
             options.problems,
-            samples=options.samples,
-            k=options.k,
+            wanted=wanted,
             count=options.count,
             config_file=options.config,
-            overrides=options.overrides,
+            out=options.out,
+            save_samples=options.save_samples,
+        )
+
+
+def _score_samples(options: Namespace) -> dict[str, Any]:
+    with _user_errors(resumes=False):
+        from stepcoder_jax.config import RunConfig
+        from stepcoder_jax.recipe import override
+        from stepcoder_jax.score_samples import score_samples
+
+        for name in ("samples", "style", "save_samples"):
+            if getattr(options, name) is not None:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag}: the samples are there already (--samples-file)")
+        plain = load_config(options.config) if options.config else RunConfig()
+        return score_samples(
+            options.samples_file,
+            options.problems,
+            config=override(plain, options.overrides),
+            k=options.k,
+            count=options.count,
+            fence="search" if options.extract else "none",
+            out=options.out,
         )
 
 
@@ -118,24 +150,33 @@ def report(options: Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def _user_errors() -> Iterator[None]:
-    """Turns the errors that a user can mend into one line; everything else is a bug and stays."""
+def _user_errors(*, resumes: bool = True) -> Iterator[None]:
+    """Turns the errors that a user can mend into one line; everything else is a bug and stays.
+
+    Args:
+      resumes: whether the command, given again, goes on where it was stopped.
+    """
     from stepcoder_executor import ExecutorDied
 
-    from stepcoder_jax.errors import INPUT_ERRORS
     from stepcoder_jax.stop import Interrupted
 
     try:
         yield
     except ConfigError as error:
         raise UserError(str(error), is_usage=True) from error
-    except INPUT_ERRORS as error:
-        raise UserError(str(error), is_usage=False) from error
     except Interrupted as error:
-        message = f"{error}; what was done is saved: the same command goes on from there"
+        saved = "; what was done is saved: the same command goes on from there"
+        message = f"{error}{saved if resumes else ''}"
         raise UserError(message, is_usage=False) from error
     except (ExecutorDied, FloatingPointError) as error:
         raise UserError(f"{error}", is_usage=False) from error
+    except Exception as error:
+        # Only now: the modules that define these errors import JAX, which not every command needs.
+        from stepcoder_jax.errors import INPUT_ERRORS
+
+        if not isinstance(error, INPUT_ERRORS):
+            raise
+        raise UserError(str(error), is_usage=False) from error
 
 
 def _print_reasons(dropped: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from stepcoder_jax.config_checks import ConfigError as ConfigError
 from stepcoder_jax.config_checks import check
-from stepcoder_jax.types import DIFFICULTIES, Difficulty
+from stepcoder_jax.problem import DIFFICULTIES, Difficulty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +109,30 @@ class PromptConfig:
     """How a problem becomes text, and where the answer begins and ends.
 
     Attributes:
-      format: ``plain`` is a short fixed layout; ``chat`` is the tokenizer's own template.
+      format: ``plain`` is a short fixed layout; ``chat`` is the tokenizer's own template;
+        ``completion`` is the starter code alone, with which the program then begins (HumanEval);
+        ``mbpp`` is the sentence of MBPP's paper.
       answer_start: text put at the beginning of the answer in every prompt.
       answer_end: what follows a solution in supervised examples, before the end token.
       stop: strings that end a response; the program is the text before the first of them.
+      extract: ``whole``: the response is the program; ``fenced``: the program is the first Python
+        code block of the response, or all of it where it has no code block.
       shown_tests: how many assertions a prompt quotes (MBPP's prompts name the function so).
+      shots: with ``mbpp``, ids of tasks of MBPP's prompt split that are shown solved before.
     """
 
-    format: Literal["plain", "chat"] = "plain"
+    format: Literal["plain", "chat", "completion", "mbpp"] = "plain"
     answer_start: str = ""
     answer_end: str = ""
     stop: tuple[str, ...] = ()
+    extract: Literal["whole", "fenced"] = "whole"
     shown_tests: int = 3
+    shots: tuple[str, ...] = ()
+
+    @property
+    def opens_fence(self) -> bool:
+        """Whether every answer begins inside a code block."""
+        return "```" in self.answer_start
 
 
 @dataclass(frozen=True, kw_only=True)

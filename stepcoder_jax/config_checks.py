@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stepcoder_jax.config import LoRAConfig, RunConfig
+    from stepcoder_jax.config import LoRAConfig, PromptConfig, RunConfig
 
 
 class ConfigError(ValueError):
@@ -20,6 +20,7 @@ def check(config: RunConfig) -> None:
     _check_sampling(config)
     _check_method(config)
     _check_learner(config)
+    _check_prompt(config.prompt)
     _check_lora(config.lora)
 
 
@@ -139,6 +140,19 @@ def _check_learner(c: RunConfig) -> None:
         fits = optimizer.name == "adamw" or optimizer.second_moments == "full"
         has_none = f"{optimizer.name} has no second moments: full"
         _require(fits, f"{name}.second_moments", optimizer.second_moments, has_none)
+
+
+def _check_prompt(prompt: PromptConfig) -> None:
+    """What belongs to one format stays with it, and a stop string spares the block's opening."""
+    only = "only the mbpp format shows solved tasks: set prompt.format = mbpp"
+    _require(prompt.format == "mbpp" or not prompt.shots, "prompt.shots", prompt.shots, only)
+    fenced = prompt.extract == "fenced"
+    whole = "a completion is code from its first token: set prompt.extract = whole"
+    fits = not (fenced and prompt.format == "completion")
+    _require(fits, "prompt.extract", prompt.extract, whole)
+    opening = "would end a response where its code block begins: leave such strings out of it"
+    spares = prompt.opens_fence or not fenced or not any("```" in stop for stop in prompt.stop)
+    _require(spares, "prompt.stop", prompt.stop, opening)
 
 
 def _check_lora(lora: LoRAConfig) -> None:

@@ -6,6 +6,7 @@ from stepcoder_jax.model.load import ModelLoadError
 from stepcoder_jax.report import ReportError
 from stepcoder_jax.reward_function import RewardError
 from stepcoder_jax.run_dir import RunDirError
+from stepcoder_jax.samples_file import SamplesError
 
 INPUT_ERRORS = (
     CheckpointError,
@@ -14,4 +15,5 @@ INPUT_ERRORS = (
     ReportError,
     RewardError,
     RunDirError,
+    SamplesError,
 )

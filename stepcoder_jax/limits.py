@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from stepcoder_executor import Limits
 
 from stepcoder_jax.config import ExecutorSettings
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

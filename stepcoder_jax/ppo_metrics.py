@@ -9,7 +9,8 @@ from stepcoder_executor import Verdict
 
 from stepcoder_jax.experience import Experience
 from stepcoder_jax.program import TokenBytes
-from stepcoder_jax.rollout import Rollout, verdict_shares
+from stepcoder_jax.rollout import Rollout
+from stepcoder_jax.scorecard import verdict_shares
 
 # Rollouts of an iteration that are written out for people to read.
 SHOWN_ROLLOUTS = 4

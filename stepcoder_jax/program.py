@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
+from stepcoder_jax.extract import Fence, program_span
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBytes:
@@ -37,10 +39,11 @@ class Program:
     """A program assembled from a prefix and a response.
 
     Attributes:
-      text: prefix and response up to the first stop string: what is executed.
+      text: prefix and response up to the first stop string, or the code block in it: what is
+        executed.
       token_spans: int64, half-open code points of ``text`` that each response token wrote. A token
-        at or behind the cut has an empty span at the end; a token that wrote a part of a character
-        has the whole character.
+        that wrote nothing of it, before the code block or behind the cut, has an empty span at the
+        end; a token that wrote a part of a character has the whole character.
       is_end: bool, response tokens that end the response: the end token, and those that wrote the
         stop string.
       stopped: whether a stop string was found.
@@ -59,6 +62,7 @@ def assemble(
     *,
     stop: Sequence[str],
     end_token: int,
+    fence: Fence = "none",
 ) -> Program:
     """Builds the program of a response, the same way in training and evaluation.
 
@@ -66,6 +70,7 @@ def assemble(
       prefix: ids of the curriculum's prefix; the program begins with them.
       response: ids the policy sampled, its end token included if it produced one.
       stop: strings that end a response; looked for in the response only.
+      fence: where in the response the program is; with ``search`` there is no prefix.
 
     Returns:
       The program and the place of every response token in it.
@@ -74,14 +79,17 @@ def assemble(
     head = token_bytes.join(prefix)
     body = b"".join(pieces)
     cut, stop_end = find_stop(body, stop)
-    edges = len(head) + np.cumsum([0, *map(len, pieces)])
-    text, to_char = _decode(head + body[:cut])
-    clipped = np.minimum(edges, len(to_char) - 1)
+    begin, end = program_span(body[:cut], fence)
+    edges = np.cumsum([0, *map(len, pieces)])
+    text, to_char = _decode(head + body[begin:end])
+    clipped = len(head) + np.clip(edges, begin, end) - begin
     starts, ends = to_char[clipped[:-1]], to_char[np.maximum(clipped[1:] - 1, 0)] + 1
     spans = np.stack([starts, np.where(clipped[1:] > clipped[:-1], ends, starts)], axis=1)
+    # What stands before the block took no part, as little as what stands behind it.
+    spans[edges[1:] <= begin if begin else []] = len(text)
     is_end = np.array([i == end_token for i in response], dtype=bool)
     if stop_end is not None:
-        overlaps = (edges[1:] > len(head) + cut) & (edges[:-1] < len(head) + stop_end)
+        overlaps = (edges[1:] > cut) & (edges[:-1] < stop_end)
         is_end = is_end | (overlaps & (edges[1:] > edges[:-1]))
     return Program(
         text=text,

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Key, PRNGKeyArray
-from stepcoder_executor import Executor, Request, Result, Verdict
+from stepcoder_executor import Executor, Request, Result
 
 from stepcoder_jax.config import FGOConfig
 from stepcoder_jax.coverage_mask import mark_executed, mark_trained
+from stepcoder_jax.extract import Fence
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import Program, assemble
 from stepcoder_jax.reward_function import Judge, token_weights
@@ -116,12 +117,14 @@ class Worker:
 
     Attributes:
       check: called between pieces of work; raises to abandon the call (a stop request).
+      fence: where in the response to a prompt the program is.
     """
 
     sampler: Sampler
     client: Executor
     limits: LimitRule
     check: Callable[[], None]
+    fence: Callable[[Prompt], Fence]
 
     def attempt(
         self,
@@ -198,6 +201,7 @@ class Worker:
             sample.tokens,
             stop=self.sampler.stop,
             end_token=self.sampler.settings.end_token,
+            fence=self.fence(prompt),
         )
 
 
@@ -286,8 +290,3 @@ def make_batch(
         scores=jnp.asarray(scores),
         sampler_logprobs=jnp.asarray(logprobs),
     )
-
-
-def verdict_shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Share of each verdict, every kind named, in the order of the contract."""
-    return {v.value: verdicts.count(v) / max(len(verdicts), 1) for v in Verdict}

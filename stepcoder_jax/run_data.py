@@ -7,9 +7,9 @@ from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.problem import Problem
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.types import Problem
 from stepcoder_jax.verify import verify
 
 VERIFIED = "verified.json"

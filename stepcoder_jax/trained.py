@@ -1,18 +1,15 @@
-"""A model that exists already: a run's policy or a folder of weights, to evaluate or to export."""
+"""A model that exists already: a run's policy or a folder of weights, found and exported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from stepcoder_jax.checkpoint import CheckpointStore
-from stepcoder_jax.config import MeshConfig, ModelSettings, PromptConfig, RunConfig
-from stepcoder_jax.data.problems import ProblemError
-from stepcoder_jax.data.sources import load_problems
-from stepcoder_jax.evaluate import evaluate
+from stepcoder_jax.config import MeshConfig, ModelSettings, RunConfig
+from stepcoder_jax.eval_styles import STYLES
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.load import (
     LoadedModel,
@@ -23,21 +20,11 @@ from stepcoder_jax.model.load import (
 )
 from stepcoder_jax.model.lora import init_adapters, merge
 from stepcoder_jax.model.peft_folder import save_peft
-from stepcoder_jax.model.serving import serving_params
-from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import load_config
-from stepcoder_jax.recipe import override as override_config
 from stepcoder_jax.run_dir import RunDir, read_config
 from stepcoder_jax.sharding import Mesh, make_mesh
 from stepcoder_jax.starting_model import model_outline, placement, starting_model
-from stepcoder_jax.stop import stop_on_signals
 from stepcoder_jax.types import Params
-from stepcoder_jax.workshop import Workshop, executor
-
-# How a chat model is asked unless a recipe says otherwise: its answer is one fenced program.
-CHAT_PROMPT = PromptConfig(
-    format="chat", answer_start="```python\n", answer_end="\n```", stop=("\n```",)
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +57,7 @@ def find_model(
     mesh = make_mesh(change(config).mesh)
     model = trained_model(path, mesh) if is_run else load_model(path, placement(mesh))
     if config_file is None and not is_run and model.tokenizer.chat_template:
-        config = replace(config, prompt=CHAT_PROMPT)
+        config = replace(config, prompt=STYLES["chat"])
     return Trained(config=change(config), model=model)
 
 
@@ -106,68 +93,6 @@ def _newest_policy(folder: RunDir, like: Params) -> Params:
                 if store.latest is not None:
                     return store.restore_policy(like)
     raise ModelLoadError(f"{folder.path} has no checkpoint yet: nothing has been trained")
-
-
-def evaluate_model(
-    path: Path,
-    problems_name: str,
-    *,
-    samples: int | None,
-    k: Sequence[int] | None,
-    count: int | None,
-    config_file: Path | None,
-    overrides: Sequence[str],
-) -> dict[str, Any]:
-    """Evaluates a model on a problem set.
-
-    Args:
-      samples, k: in place of the recipe's; ``k`` alone raises ``samples`` to its largest.
-      overrides: more fields of the recipe, as on the command line.
-    """
-
-    def changed(config: RunConfig) -> RunConfig:
-        wanted = tuple(k) if k else config.eval.k if samples is None else (1,)
-        number = samples or max(*wanted, config.eval.samples)
-        flags = [f"--eval.k={list(wanted)}", f"--eval.samples={number}"]
-        return override_config(config, [*flags, *overrides])
-
-    trained = find_model(path, config_file, changed)
-    config = trained.config
-    problems = load_problems(
-        problems_name,
-        manual_dir=config.data.manual_dir,
-        data_dir=config.data.data_dir,
-        count=count,
-    )
-    if not problems:
-        raise ProblemError(f"--problems {problems_name}: no problem")
-    workshop = Workshop.of(config, trained.model)
-    display = Display()
-    with stop_on_signals() as stop, executor(config.executor) as client:
-        worker = workshop.worker(
-            client, stop.check, temperature=config.eval.temperature, top_p=config.eval.top_p
-        )
-        display.say(
-            f"evaluating {len(problems)} problems × {config.eval.samples} samples  ·  executor"
-            f" isolation: {client.isolation}"
-        )
-        with jax.set_mesh(workshop.mesh):
-            placed = workshop.place_policy(trained.model.params)
-            params: Params = serving_params(placed, dtype=config.model.dtype)
-            key = jax.random.key(config.seed)
-            total = len(problems) * config.eval.samples
-            with display.phase("evaluate", total) as meter:
-                found = evaluate(
-                    worker,
-                    workshop.builder,
-                    params,
-                    problems,
-                    key,
-                    config.eval,
-                    lambda n: meter(n, {}),
-                    longest_prompt=config.longest_prompt,
-                )
-    return {"model": str(path), "problems_from": problems_name, **found.to_json()}
 
 
 def export_run(run_path: Path, out: Path, dtype: str = "float32") -> Path:

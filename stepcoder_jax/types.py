@@ -9,39 +9,16 @@ before it, ``values[:, t]`` is the value before token t, and a mask is named for
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
-from stepcoder_executor import Tests
 
-Difficulty = Literal["introductory", "interview", "competition"]
-DIFFICULTIES: tuple[Difficulty, ...] = get_args(Difficulty)
+from stepcoder_jax.problem import DIFFICULTIES as DIFFICULTIES
+from stepcoder_jax.problem import Difficulty as Difficulty
+from stepcoder_jax.problem import Problem as Problem
 
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One row of a problem file (DESIGN.md §7): a requirement, a solution if known, unit tests.
-
-    Attributes:
-      id: unique within its file.
-      question: the requirement in natural language.
-      difficulty: the three levels of APPS.
-      starter_code: what the answer must begin from or define; may be empty.
-      canonical_solution: y of METHOD.md §2; None where nobody has given one.
-      tests: call-based, stdin/stdout or assertions.
-      source: where the problem comes from, for the report's tables.
-    """
-
-    id: str
-    question: str
-    difficulty: Difficulty
-    starter_code: str
-    canonical_solution: str | None
-    tests: Tests
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)

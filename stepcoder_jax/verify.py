@@ -7,7 +7,7 @@ from stepcoder_executor import Executor, Request, Verdict
 
 from stepcoder_jax.config import ExecutorSettings
 from stepcoder_jax.limits import LimitRule
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

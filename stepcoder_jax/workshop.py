@@ -1,16 +1,17 @@
-"""What the commands share: the model on its mesh, the samplers, the executor."""
+"""What the commands share: the model on its mesh, and the samplers."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import jax
-from stepcoder_executor import Executor, ExecutorConfig, open_executor
+from stepcoder_executor import Executor
 
-from stepcoder_jax.config import ExecutorSettings, RunConfig
+from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.data.sources import load_problems
+from stepcoder_jax.executor_session import executor as executor
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
@@ -24,7 +25,7 @@ from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
 from stepcoder_jax.sharding import Mesh, make_mesh, replicate, shard_params
 from stepcoder_jax.starting_model import make_critic, make_decoder
-from stepcoder_jax.types import Params
+from stepcoder_jax.types import Params, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ class Workshop:
             model=model,
             decoder=make_decoder(config.model, model),
             critic=make_critic(config.model, model),
-            builder=PromptBuilder(tokenizer=model.tokenizer, config=config.prompt),
+            builder=PromptBuilder(
+                tokenizer=model.tokenizer, config=config.prompt, shots=_shots(config)
+            ),
             token_bytes=token_bytes(model.tokenizer),
             mesh=make_mesh(config.mesh),
         )
@@ -106,20 +109,21 @@ class Workshop:
             client=client,
             limits=LimitRule(settings=self.config.executor, reference_s=reference_s),
             check=check,
+            fence=self.builder.fence,
         )
 
 
-@contextmanager
-def executor(settings: ExecutorSettings) -> Iterator[Executor]:
-    """The executor on its backend, for as long as the block runs."""
-    config = ExecutorConfig(
-        slots=settings.slots,
-        isolation=settings.isolation,
-        compare=settings.compare,
-        run_all=settings.run_all,
-    )
-    with open_executor(config, settings.backend, settings.ray_address) as client:
-        yield client
+def _shots(config: RunConfig) -> tuple[Problem, ...]:
+    """The solved tasks that prompts show."""
+    if not config.prompt.shots:
+        return ()
+    data = config.data
+    problems = load_problems("mbpp:prompt", manual_dir=data.manual_dir, data_dir=data.data_dir)
+    known = {p.id: p for p in problems}
+    unknown = [name for name in config.prompt.shots if name not in known]
+    if unknown:
+        raise ConfigError(f"prompt.shots = {unknown}: not in mbpp:prompt, which has {list(known)}")
+    return tuple(known[name] for name in config.prompt.shots)
 
 
 def own_copy(params: Params) -> Params:

@@ -74,6 +74,12 @@ def test_data_stats_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["export", "--run", "nowhere", "--out", "x"], 1, ["nowhere"]),
         (["eval", "--model", "nowhere", "--problems", "builtin:train"], 1, ["nowhere"]),
         (["eval", "--model", ".", "--problems", "p", "--k", "0"], 2, ["--k"]),
+        (["eval", "--problems", "builtin:heldout"], 2, ["--model", "--samples-file"]),
+        (
+            ["eval", "--samples-file", "nowhere", "--problems", "builtin:unseen_families"],
+            1,
+            ["nowhere"],
+        ),
         (["data", "check", "--problems", "nowhere.jsonl"], 1, ["nowhere.jsonl"]),
         (["data", "stats", "--problems", "builtin:nope"], 1, ["nope", "heldout"]),
         (["bench", "update", "--shape", "huge"], 2, ["huge", "small"]),

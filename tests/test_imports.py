@@ -15,15 +15,15 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 
 # From the small to the large: a module imports from its own row and the rows above it, no others.
 LAYERS = (
-    "types config config_checks recipe recipe_changes stop background",
+    "problem types config config_checks recipe recipe_changes stop background",
     "masked source_text error_place syntax_match stages",
-    "kl advantages losses importance curriculum coverage_mask rewards reward_function program"
-    " optimizer",
+    "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
+    " program optimizer pass_rates",
     "model logprobs sampling sharding",
-    "data checkpoint metrics run_dir progress limits verify report",
+    "data checkpoint metrics run_dir progress limits verify report scorecard samples_file",
     "learner rollout run_data experience finite nonfinite",
-    "starting_model workshop trained ppo_metrics trainer ppo_progress ppo sft train evaluate plan"
-    " bench export",
+    "executor_session eval_record eval_styles score_samples starting_model workshop trained",
+    "evaluate evaluate_model ppo_metrics trainer ppo_progress ppo sft train plan bench export",
     "errors commands cli __main__",
 )
 

@@ -153,7 +153,7 @@ def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None
         "client": client,
         "limits": LimitRule(settings=ExecutorSettings(wall_s=1.5)),
     }
-    for name, value in {**fields, "check": lambda: None}.items():
+    for name, value in {**fields, "check": lambda: None, "fence": lambda _: "none"}.items():
         object.__setattr__(worker, name, value)
     prompts = [Prompt(tokens=(1,), prefix_tokens=0), Prompt(tokens=(2, 97), prefix_tokens=1)]
     seen: list[int] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from stepcoder_executor import ProtocolError, parse_tests, tests_to_json
 
-from stepcoder_jax.types import DIFFICULTIES, Problem
+from stepcoder_jax.problem import DIFFICULTIES, Problem
 
 FIELDS = ("id", "question", "difficulty", "starter_code", "canonical_solution", "tests", "source")
 

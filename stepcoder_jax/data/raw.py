@@ -9,7 +9,7 @@ from typing import Any
 
 from stepcoder_jax.data.json_rows import Rejected, Row
 from stepcoder_jax.data.problems import ProblemError, parse_problem, problem_to_json, tidy
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

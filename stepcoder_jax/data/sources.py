@@ -11,7 +11,7 @@ from stepcoder_jax.data.manual import MANUAL_SETS
 from stepcoder_jax.data.problem_file import read_jsonl
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.raw import Found, RawProblem, summary, unique
-from stepcoder_jax.types import DIFFICULTIES, Difficulty, Problem
+from stepcoder_jax.problem import DIFFICULTIES, Difficulty, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

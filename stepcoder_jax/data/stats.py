@@ -9,8 +9,8 @@ import numpy as np
 from stepcoder_executor import AssertionTests, ExecutorClient, ExecutorConfig, Tests
 
 from stepcoder_jax.config import CurriculumConfig, ExecutorSettings
+from stepcoder_jax.problem import Problem
 from stepcoder_jax.stages import conditional_statements, stage_count
-from stepcoder_jax.types import Problem
 from stepcoder_jax.verify import verify
 
 

@@ -5,8 +5,10 @@ from stepcoder_executor import AssertionTests, IoTests
 
 from stepcoder_jax.config import ConfigError, CurriculumConfig, PromptConfig, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
-from stepcoder_jax.data.prompts import PromptBuilder, requirement
+from stepcoder_jax.data.prompts import PromptBuilder
+from stepcoder_jax.data.requirement import requirement
 from stepcoder_jax.data.training_set import make_training_set
+from stepcoder_jax.eval_styles import STYLES
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.model.tokenizer import train_tokenizer
 from stepcoder_jax.recipe import override as override_config
@@ -84,6 +86,70 @@ def test_chat_needs_a_template_and_puts_the_answer_in_the_assistants_turn() -> N
     head = "[user]Add one.\nWrite the function `f`.[assistant]```python\n"
     assert text(builder.prompt(problem()).tokens) == head
     assert text(builder.example(problem()).tokens) == head + "def f(n):\n    return n + 1\n```"
+
+
+START = 'def f(n):\n    """Add one."""'
+COMPLETED = START + "\n    if n:\n        return n + 1\n    return 1"
+
+
+def test_a_completion_prompt_is_the_programs_beginning() -> None:
+    builder = PromptBuilder(tokenizer=TOKENIZER, config=STYLES["completion"])
+    asked = problem(starter_code=START, canonical_solution=COMPLETED)
+    prompt = builder.prompt(asked)
+    assert BYTES.text(prompt.tokens) == BYTES.text(prompt.prefix) == START
+    example = builder.example(asked)
+    assert BYTES.text(example.tokens) == COMPLETED
+    assert example.tokens[: -example.answer_tokens] == prompt.tokens
+    # A curriculum's prefix goes on from there; one that is shorter gives nothing away.
+    end = len(START) + len("\n    if n:")
+    assert BYTES.text(builder.prompt(asked, end).prefix) == COMPLETED[:end]
+    assert builder.prompt(asked, 5) == prompt
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "'p' has no starter code"),
+        ({"starter_code": "def g():"}, "'p' does not begin with its starter code"),
+    ],
+)
+def test_what_cannot_be_completed_is_refused(changes: dict, named: str) -> None:
+    builder = PromptBuilder(tokenizer=TOKENIZER, config=STYLES["completion"])
+    with pytest.raises(ConfigError, match=named):
+        builder.example(problem(**changes))
+
+
+def test_mbpp_s_own_prompt_with_and_without_solved_tasks() -> None:
+    asserts = AssertionTests(assertions=("assert f(1) == 2", "assert f(2) == 3"), setup="")
+    asked = problem(tests=asserts)
+    shot = problem(
+        question="Add two.",
+        canonical_solution="def g(n):\n    return n + 2",
+        tests=AssertionTests(assertions=("assert g(1) == 3",), setup=""),
+    )
+    alone = PromptBuilder(tokenizer=TOKENIZER, config=STYLES["mbpp"])
+    expected = (
+        "You are an expert Python programmer, and here is your task: Add one. Your code should"
+        " pass these tests:\n\nassert f(1) == 2\nassert f(2) == 3\n[BEGIN]\n"
+    )
+    assert BYTES.text(alone.prompt(asked).tokens) == expected
+    assert BYTES.text(alone.example(asked).tokens) == (
+        expected + "def f(n):\n    return n + 1\n[DONE]"
+    )
+    shown = PromptBuilder(tokenizer=TOKENIZER, config=STYLES["mbpp-3shot"], shots=(shot,))
+    solved = (
+        "You are an expert Python programmer, and here is your task: Add two. Your code should"
+        " pass these tests:\n\nassert g(1) == 3\n[BEGIN]\ndef g(n):\n    return n + 2\n[DONE]\n\n"
+    )
+    assert BYTES.text(shown.prompt(asked).tokens) == solved + expected
+    with pytest.raises(ConfigError, match="'p' has no assertions"):
+        alone.prompt(problem())
+
+
+def test_a_check_that_says_nothing_is_not_quoted() -> None:
+    checked = AssertionTests(assertions=("check(f)",), setup="def check(candidate): ...")
+    asked = problem(tests=checked, starter_code="def f(n):")
+    assert requirement(asked, 3) == "Add one.\ndef f(n):"
 
 
 @pytest.mark.parametrize(

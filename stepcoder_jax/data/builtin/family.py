@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from stepcoder_jax.types import Difficulty
+from stepcoder_jax.problem import Difficulty
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from stepcoder_jax.data.builtin.reference_run import tests_from_solution
 from stepcoder_jax.data.builtin.slips import unreviewed
 from stepcoder_jax.data.builtin.splits import SPLITS, digest, split_draws, split_templates
 from stepcoder_jax.data.builtin.wording import question
-from stepcoder_jax.types import DIFFICULTIES, Difficulty, Problem
+from stepcoder_jax.problem import DIFFICULTIES, Difficulty, Problem
 
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "train": KNOWN_FAMILIES,

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from stepcoder_jax.data.builtin.splits import digest
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 RETURN = re.compile(r"^(?P<indent> +)return (?P<value>.+)$", re.MULTILINE)
 

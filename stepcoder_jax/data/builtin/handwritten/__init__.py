@@ -9,7 +9,7 @@ from typing import Any
 
 from stepcoder_executor import IoTests
 
-from stepcoder_jax.types import Problem
+from stepcoder_jax.problem import Problem
 
 FILES = {"train": "train.jsonl", "handwritten_heldout": "heldout.jsonl"}
 

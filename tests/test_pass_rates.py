@@ -1,12 +1,12 @@
-"""pass@k, against enumeration."""
+"""pass@k against enumeration, and its interval against the normal one."""
 
 from itertools import combinations
 
 import pytest
 from stepcoder_executor import Verdict
 
-from stepcoder_jax.evaluate import pass_at_k
-from stepcoder_jax.rollout import verdict_shares
+from stepcoder_jax.pass_rates import bootstrap_interval, pass_at_k
+from stepcoder_jax.scorecard import verdict_shares
 
 
 @pytest.mark.parametrize(("n", "c"), [(1, 0), (1, 1), (5, 0), (5, 2), (6, 5), (7, 7)])
@@ -28,3 +28,17 @@ def test_shares_name_every_verdict_and_add_up() -> None:
     assert set(shares) == {v.value for v in Verdict}
     assert shares["passed"] == 0.5
     assert sum(shares.values()) == 1.0
+
+
+def test_an_interval_of_many_coin_throws_is_the_normal_one() -> None:
+    values = [0.0] * 240 + [1.0] * 160
+    low, high = bootstrap_interval(values)
+    half = 1.96 * (0.4 * 0.6 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.4 - half, 0.4 + half), abs=0.004)
+
+
+def test_an_interval_is_a_function_of_seed_and_values_and_holds_all_of_few() -> None:
+    values = [0.0, 1.0, 0.5, 0.2, 0.1]
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
+    assert bootstrap_interval([0.3] * 5) == pytest.approx((0.3, 0.3))

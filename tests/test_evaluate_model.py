@@ -1,0 +1,56 @@
+"""``stepcoder eval --model`` on a tiny model: figures, programs for others, and the record."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_trained import write_run
+
+from stepcoder_jax import cli
+from stepcoder_jax.data.builtin import builtin_problems
+from stepcoder_jax.data.problems import problem_to_json
+from stepcoder_jax.eval_record import file_hashes
+
+FEW = ["--sampling.max_new_tokens=8", "--sampling.slots=4", "--rollout.prompt_buckets=[256]"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict, str]:
+    status = cli.main(["eval", *arguments, "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out.splitlines()[-1]) if out else {}, err
+
+
+def test_a_models_programs_are_judged_alike_when_they_come_back_as_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run")
+    rows = [problem_to_json(p) for p in builtin_problems("heldout", count=2)]
+    broken = rows[0] | {"id": "broken", "canonical_solution": "x = ("}
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("\n".join(map(json.dumps, [*rows, broken])), encoding="utf-8")
+    out, samples = tmp_path / "record.json", tmp_path / "samples.jsonl.gz"
+    status, found, err = run(
+        capsys, "--model", str(tmp_path / "run"), "--problems", str(problems), "--samples", "2",
+        "--k", "1,2", "--out", str(out), "--save-samples", str(samples), *FEW,
+    )  # fmt: skip
+    assert status == 0
+    assert (found["problems"], found["samples"]) == (2, 4)
+    assert set(found["ci95"]) == {"pass@1", "pass@2"}
+    assert list(found["preflight"]["failed"]) == ["broken"]
+    assert "broken" in err
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert record.items() >= found.items()
+    assert record["config"]["eval"]["samples"] == 2
+    assert record["model_sha256"] == file_hashes(tmp_path / "run")
+    assert record["model_sha256"]
+    _, again, _ = run(
+        capsys, "--samples-file", str(samples), "--problems", str(problems), "--k", "1,2"
+    )
+    same = ("pass@1", "pass@2", "ci95", "by_difficulty", "by_source", "verdicts", "preflight")
+    assert {name: again[name] for name in same} == {name: found[name] for name in same}
+
+
+def test_extract_is_no_flag_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "--model", ".", "--problems", "p", "--extract")
+    assert status == 2
+    assert "prompt.extract" in err
