@@ -60,7 +60,7 @@ def test_logprobs_are_those_of_the_full_forward_pass() -> None:
 
 
 def test_in_bfloat16_logprobs_are_those_of_the_full_forward_pass() -> None:
-    """Within 0.1 at logits of up to 10: bfloat16 rounds those by 2⁻⁵."""
+    """Logits are up to 8, which bfloat16 rounds by 2⁻⁶."""
     decoder = DECODER.clone(dtype="bfloat16")
     sampler = replace(SAMPLER, decoder=decoder)
     keys = jax.random.split(jax.random.key(3), 6)
@@ -72,7 +72,7 @@ def test_in_bfloat16_logprobs_are_those_of_the_full_forward_pass() -> None:
         scored = token_logprobs(
             hidden, lambda h: unembed(PARAMS, h), tokens, SETTINGS.temperature, 64, False
         )
-        np.testing.assert_allclose(sample.logprobs, scored.logprobs[0, len(prompt) :], atol=0.1)
+        np.testing.assert_allclose(sample.logprobs, scored.logprobs[0, len(prompt) :], atol=0.05)
 
 
 def test_a_row_depends_on_its_own_key_and_prompt_only() -> None:
