@@ -9,9 +9,9 @@ from jaxtyping import PRNGKeyArray
 from stepcoder_jax.config import EvalConfig
 from stepcoder_jax.data.prompts import PromptBuilder
 from stepcoder_jax.data.training_set import fitting
-from stepcoder_jax.rollout import Attempt, Worker, row_keys
 from stepcoder_jax.scorecard import Scorecard, tally
 from stepcoder_jax.types import Params, Problem
+from stepcoder_jax.worker import Attempt, Worker, row_keys
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from stepcoder_jax.config import RunConfig
 from stepcoder_jax.curriculum import CurriculumState, mixed_problems
 from stepcoder_jax.data.order import Order, problem_order
 from stepcoder_jax.data.training_set import TrainingSet
-from stepcoder_jax.rollout import Attempt, Attempts, Worker, row_keys
 from stepcoder_jax.sharding import Mesh
 from stepcoder_jax.types import Params, Prompt, Sample
+from stepcoder_jax.worker import Attempt, Attempts, Worker, row_keys
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from stepcoder_jax.config import PPOConfig, RunConfig
 from stepcoder_jax.nonfinite import BrokenStep, broken_statistic, stop_or_skip
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
-from stepcoder_jax.rollout import Attempt, Rollout, make_rollout
+from stepcoder_jax.rollout import Rollout, make_rollout
 from stepcoder_jax.run_dir import read_config
 from stepcoder_jax.stop import StopRequest
 from stepcoder_jax.train import train
+from stepcoder_jax.worker import Attempt
 
 EXPLODES = "--policy_optimizer.learning_rate=1e30"
 BROKEN = BrokenStep(iteration=3, step=2, statistic="loss", value="nan", problem_ids=("a",))

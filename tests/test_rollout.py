@@ -12,16 +12,9 @@ from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import TokenBytes, assemble
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.rewards import Outcome, Reward, RewardFunction, Weight, verdict_score
-from stepcoder_jax.rollout import (
-    Attempt,
-    Rollout,
-    Worker,
-    make_batch,
-    make_rollout,
-    row_keys,
-    share_before,
-)
+from stepcoder_jax.rollout import Rollout, make_batch, make_rollout
 from stepcoder_jax.types import Problem, Prompt, Sample
+from stepcoder_jax.worker import Attempt, Worker, row_keys, share_before
 
 END = 256
 BYTES = TokenBytes(table=(*(bytes([i]) for i in range(256)), b""))

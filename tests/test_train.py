@@ -18,9 +18,10 @@ from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
+from stepcoder_jax.run import prepare
 from stepcoder_jax.run_dir import RunDir, RunDirError, read_config
 from stepcoder_jax.stop import Interrupted, StopRequest
-from stepcoder_jax.train import prepare, train
+from stepcoder_jax.train import train
 from stepcoder_jax.workshop import executor
 
 ITERATIONS = 3

@@ -1,0 +1,85 @@
+"""A recipe under way: its data, its model and where it writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+from stepcoder_executor import Executor
+
+from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.data.prompts import requirement
+from stepcoder_jax.progress import Display
+from stepcoder_jax.run_data import RunData, load_run_data
+from stepcoder_jax.run_dir import RunDir
+from stepcoder_jax.sharding import make_mesh
+from stepcoder_jax.starting_model import starting_model
+from stepcoder_jax.stop import StopRequest
+from stepcoder_jax.types import Params
+from stepcoder_jax.workshop import Workshop
+
+# What each use of randomness folds into the run's key.
+SFT_KEY, PPO_KEY, EVAL_KEY, LORA_KEY = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A recipe under way: what every phase needs.
+
+    Attributes:
+      frozen: with LoRA the starting model's parameters, on the mesh; None where they are trained.
+    """
+
+    config: RunConfig
+    folder: RunDir
+    display: Display
+    stop: StopRequest
+    client: Executor
+    data: RunData
+    workshop: Workshop
+    frozen: Params | None
+
+    def key(self, use: int) -> jax.Array:
+        """The root of one use of randomness."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), use)
+
+
+def prepare(
+    config: RunConfig, folder: RunDir, client: Executor, display: Display, stop: StopRequest
+) -> Run:
+    """Loads data and model, and checks that they go together, before any long work."""
+    display.say(f"run {config.run_dir}  ·  executor isolation: {client.isolation}")
+    if config.rollout.staleness and jax.process_count() > 1:
+        raise ConfigError(
+            f"rollout.staleness = 1 with {jax.process_count()} processes: 0, as all of them must"
+            " run the same programs in the same order, and two threads have none"
+        )
+    data = load_run_data(config, folder, client, display)
+    texts = [
+        text
+        for p in (*data.problems, *data.demonstrations)
+        for text in (requirement(p, config.prompt.shown_tests), p.canonical_solution or "")
+    ]
+    model = starting_model(
+        config.model,
+        mesh=make_mesh(config.mesh),
+        texts=texts,
+        tokenizer_dir=folder.tokenizer,
+        seed=config.seed,
+    )
+    workshop = Workshop.of(config, model)
+    return Run(
+        config=config,
+        folder=folder,
+        display=display,
+        stop=stop,
+        client=client,
+        data=data,
+        workshop=workshop,
+        frozen=workshop.place_policy(model.params) if config.lora.rank else None,
+    )
+
+
+def say_left_out(run: Run, reason: str, ids: Sequence[str]) -> None:
+    """Tells how many of the run's problems cannot be used, and why."""
+    if ids:
+        run.display.say(f"{len(ids)} problems: {reason} (first: {ids[0]})")
