@@ -58,7 +58,8 @@ def _check_iteration(c: RunConfig) -> None:
     allowed = f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)"
     _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps, allowed)
     divides = f"must divide ppo.microbatches = {c.ppo.microbatches}"
-    _require(c.ppo.microbatches % c.critic.steps == 0, "critic.steps", c.critic.steps, divides)
+    fits = c.ppo.advantage != "gae" or c.ppo.microbatches % c.critic.steps == 0
+    _require(fits, "critic.steps", c.critic.steps, divides)
     for name, buckets in (
         ("rollout.prompt_buckets", c.rollout.prompt_buckets),
         ("rollout.row_buckets", c.rollout.row_buckets),

@@ -103,6 +103,11 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
     assert config.curriculum.statements == ("if", "elif")
 
 
+def test_without_a_critic_its_steps_need_not_divide_anything(tmp_path: Path) -> None:
+    path = write(tmp_path, "ppo: {microbatches: 4, advantage: rloo}\ncritic: {steps: 3}")
+    assert load_config(path).critic.steps == 3
+
+
 def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
     config = override(RunConfig(), ["--model.path", "m.gguf", "--reward.clip", "0.8"])
     assert load_config(write(tmp_path, encode_config(config))) == config
