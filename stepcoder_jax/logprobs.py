@@ -60,6 +60,12 @@ def token_logprobs(
         return TokenLogprobs(logprobs=nothing, entropy=nothing if with_entropy else None)
     width, count = chunk_shape(length - 1, rows, chunk_tokens)
 
+    if count == 1:
+        # Its logits exist at one time whatever is done: they need not be computed again.
+        logits = project(hidden[:, :-1])
+        scored = score_logits(logits, tokens[:, 1:], temperature, with_entropy)
+        return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (1, 0))), scored)
+
     @partial(jax.checkpoint, prevent_cse=False)  # the scan prevents it already
     def score_chunk(_: None, chunk: tuple[Array, Array]) -> tuple[None, tuple[Array, Array | None]]:
         states, targets = chunk

@@ -69,7 +69,7 @@ def test_a_window_is_that_part_of_the_row_with_the_same_gradients(width):
         assert np.isfinite(a).all()
         np.testing.assert_allclose(np.where(wanted, a, 0), np.where(wanted, b, 0), atol=1e-6)
     for a, b in zip(cut, whole, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
 
 
 def test_logits_outside_of_a_window_are_never_made():
