@@ -5,8 +5,11 @@ mesh takes every device there is, and eight of them on two cores make all other 
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 CACHE = Path(__file__).parent.parent / ".cache" / "jax"
@@ -20,3 +23,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # Before any test imports the package: a wrong shape or dtype at a public signature fails the test.
 install_import_hook("stepcoder_jax", "signature_check.checked")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_compiled_is_kept() -> Iterator[None]:
+    """Each compiled program holds a dozen memory maps, and a process may have 65,530 of them."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
