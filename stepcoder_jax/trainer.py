@@ -179,7 +179,7 @@ class Trainer:
         stats: Mapping[str, np.ndarray],
         skipped: int,
     ) -> int:
-        """Skips an optimizer step that left the state as it was."""
+        """Counts an optimizer step that policy or critic did not take: it was not finite."""
         found = broken_statistic(stats)
         assert found is not None
         batch = scored.batch

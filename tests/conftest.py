@@ -27,7 +27,7 @@ install_import_hook("stepcoder_jax", "signature_check.checked")
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_compiled_is_kept() -> Iterator[None]:
-    """Each compiled program holds a dozen memory maps, and a process may have 65,530 of them."""
+    """Compiled programs hold memory maps; XLA aborts once a process has the kernel's 65,530."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()

@@ -1,4 +1,4 @@
-"""Problem files row by row, for sets too large or too rough to be read in one strict piece."""
+"""Problem files, row by row."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Problem files: JSON lines in the format of DESIGN.md §7, read strictly."""
+"""Rows of problem files (DESIGN.md §7), read strictly and written."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +14,6 @@ FIELDS = ("id", "question", "difficulty", "starter_code", "canonical_solution", 
 
 class ProblemError(ValueError):
     """A problem cannot be used; the message names the place, the field and the value."""
-
-
-def read_problem_file(path: Path) -> list[Problem]:
-    """Reads a problem file.
-
-    Raises:
-      ProblemError: the file is missing or empty, a line is no problem, or an id comes twice.
-    """
-    problems = [parse_problem(row, where) for where, row in read_json_lines(path)]
-    if not problems:
-        raise ProblemError(f"{path} holds no problem")
-    seen: set[str] = set()
-    for problem in problems:
-        if problem.id in seen:
-            raise ProblemError(f"{path}: the id {problem.id!r} comes twice")
-        seen.add(problem.id)
-    return problems
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yields (place for error messages, parsed line); blank lines are skipped.
-
-    Raises:
-      ProblemError: the file is missing, or a line is not JSON.
-    """
-    if not path.is_file():
-        raise ProblemError(f"problem file {path} does not exist")
-    with path.open(encoding="utf-8") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield f"{path} line {number}", json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ProblemError(f"{path} line {number}: not JSON ({error})") from error
 
 
 def parse_problem(row: Any, where: str) -> Problem:
@@ -107,7 +73,7 @@ def tidy(source: str) -> str:
 
 
 def write_problem_file(path: Path, problems: Sequence[Problem]) -> None:
-    """Writes what ``read_problem_file`` reads."""
+    """Writes problems as a problem file."""
     with path.open("w", encoding="utf-8") as out:
         for problem in problems:
             out.write(json.dumps(problem_to_json(problem), ensure_ascii=False) + "\n")

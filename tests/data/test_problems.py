@@ -7,7 +7,7 @@ import pytest
 from stepcoder_executor import AssertionTests, IoTests
 
 from stepcoder_jax.cli import main
-from stepcoder_jax.data.problems import ProblemError, read_problem_file, write_problem_file
+from stepcoder_jax.data.problems import ProblemError, write_problem_file
 from stepcoder_jax.data.sources import load_problem_set, load_problems
 from stepcoder_jax.data.stats import problem_stats
 
@@ -34,12 +34,12 @@ def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
         "canonical_solution": None,
         "tests": {"assertions": ["assert f(1) == 2"], "setup": ""},
     }
-    problems = read_problem_file(write(tmp_path / "in.jsonl", ROW, "", other))
+    problems = load_problems(str(write(tmp_path / "in.jsonl", ROW, "", other)))
     assert problems[0].canonical_solution == "def f(n):\n    return n + 1"
     assert isinstance(problems[0].tests, IoTests)
     assert isinstance(problems[1].tests, AssertionTests)
     write_problem_file(tmp_path / "out.jsonl", problems)
-    assert read_problem_file(tmp_path / "out.jsonl") == problems
+    assert load_problems(str(tmp_path / "out.jsonl")) == problems
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,12 @@ def test_a_row_that_is_no_problem_is_refused_by_line_field_and_value(
     tmp_path: Path, row: object, named: list[str]
 ) -> None:
     with pytest.raises(ProblemError) as error:
-        read_problem_file(write(tmp_path / "in.jsonl", row))
+        load_problems(str(write(tmp_path / "in.jsonl", row)))
     for part in named:
         assert part in str(error.value)
 
 
-def test_an_id_that_comes_twice_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="'a/1' comes twice"):
-        read_problem_file(write(tmp_path / "twice.jsonl", ROW, ROW))
-    with pytest.raises(ProblemError, match="holds no problem"):
-        read_problem_file(write(tmp_path / "empty.jsonl"))
+def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=r"nowhere\.jsonl does not exist"):
         load_problems(str(tmp_path / "nowhere.jsonl"))
 
@@ -118,7 +114,7 @@ def test_a_name_that_is_no_problem_set_is_refused(name: str) -> None:
 def test_stats_count_what_is_there(tmp_path: Path) -> None:
     broken = ROW | {"id": "b", "canonical_solution": "def f(:", "difficulty": "interview"}
     loop = ROW | {"id": "c", "canonical_solution": "for i in []:\n    pass"}
-    found = problem_stats(read_problem_file(write(tmp_path / "in.jsonl", ROW, broken, loop)))
+    found = problem_stats(load_problems(str(write(tmp_path / "in.jsonl", ROW, broken, loop))))
     assert found["problems"] == 3
     assert found["difficulty"] == {"introductory": 2, "interview": 1}
     assert found["unparsable_solutions"] == 1
