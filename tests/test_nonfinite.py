@@ -48,10 +48,10 @@ def test_a_policy_that_explodes_stops_the_run_with_everything_written_out(tmp_pa
     step = json.loads((folder / "step.json").read_text())
     assert (step["iteration"], step["step"]) == (1, 2)
     assert step["statistic"] in str(caught.value)
-    batch = np.load(folder / "batch.npz")
-    assert batch["tokens"].shape == batch["advantages"].shape
-    assert len(batch["tokens"]) == len(step["problem_ids"]) == 2
-    assert batch["is_response"].any()
+    with np.load(folder / "batch.npz") as batch:
+        assert batch["tokens"].shape == batch["advantages"].shape
+        assert len(batch["tokens"]) == len(step["problem_ids"]) == 2
+        assert batch["is_response"].any()
     assert (folder / "config.yaml").read_text() == (tmp_path / "config.yaml").read_text()
     assert read_config(folder).policy_optimizer.learning_rate == 1e30
     assert not (tmp_path / "metrics.jsonl").exists()
