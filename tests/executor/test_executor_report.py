@@ -45,7 +45,9 @@ def test_measured_compares_as_ever(client):
 
 
 def test_cpu_time_is_that_of_each_test(client):
-    source = "import time\ndef f(n):\n    for _ in range(n): pass\n    time.sleep(0.2)\n    return 0"
+    source = (
+        "import time\ndef f(n):\n    for _ in range(n): pass\n    time.sleep(0.2)\n    return 0"
+    )
     tests = IoTests(fn_name="f", inputs=((0,), (4_000_000,)), outputs=(0, 0))
     idle, busy = ask(client, source, tests, "measured").tests
     assert idle.cpu_s < 0.1 < 0.2 <= idle.wall_s
