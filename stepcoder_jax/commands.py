@@ -118,8 +118,8 @@ def build(options: Namespace) -> dict[str, Any]:
     """``stepcoder data build``: counts and reasons."""
     with _user_errors():
         from stepcoder_jax.config import ExecutorSettings
-        from stepcoder_jax.data.build.build import build as run_build
-        from stepcoder_jax.data.build.settings import BuildSettings
+        from stepcoder_jax.data.refinement.build import build as run_build
+        from stepcoder_jax.data.refinement.settings import BuildSettings
         from stepcoder_jax.progress import Display
         from stepcoder_jax.stop import stop_on_signals
 
