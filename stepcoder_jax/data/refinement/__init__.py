@@ -1,1 +1,1 @@
-"""``stepcoder data build``: raw rows in, problems that can be trusted out, a reason for each other."""
+"""``stepcoder data build``: raw rows in, problems that can be trusted out."""

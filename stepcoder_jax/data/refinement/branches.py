@@ -2,8 +2,8 @@
 
 An arm is a piece of code that a condition decides about: what an ``if``, ``elif``, ``else``, loop,
 ``case`` or ``except`` leads to, both values of a conditional expression, the later operands of
-``and`` and ``or``. Where an ``if`` has no ``else``, ``explicit`` gives it one, so that not taking it
-can be seen too.
+``and`` and ``or``. Where an ``if`` has no ``else``, ``explicit`` gives it one, so that not taking
+it can be seen too.
 """
 
 import ast

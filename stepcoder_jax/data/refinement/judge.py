@@ -1,4 +1,4 @@
-"""Reference solutions in the executor: which can be believed, how long they take, what they cover."""
+"""Reference solutions in the executor: which can be believed, their time, their branches."""
 
 import ast
 import json
@@ -120,7 +120,7 @@ def different(sources: Sequence[str]) -> list[int]:
 
 
 def comparable(tests: Tests, output: str | None) -> Any:
-    """An output so that two runs can be compared; nothing of assertions, whose sets have no order."""
+    """An output so that two runs can be compared; None of assertions: sets have no order."""
     if output is None or not isinstance(tests, IoTests):
         return None
     return normal_text(output) if tests.fn_name is None else _value(output)

@@ -86,7 +86,7 @@ def normal_value(value: Any) -> Any:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether no float in a JSON value is NaN or infinite: nothing equals the one, JSON has neither."""
+    """Whether no float in a JSON value is NaN or infinite: JSON has neither."""
     match value:
         case float():
             return math.isfinite(value)

@@ -1,4 +1,4 @@
-"""One row on its way: normalised, compared with benchmarks, judged, chosen from, given more tests."""
+"""One row on its way: normalised, compared, judged, chosen from, given more tests."""
 
 import random
 from collections import Counter
