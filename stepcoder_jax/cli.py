@@ -189,7 +189,7 @@ def _add_build(action: Any) -> None:
         ("--near", float, 0.8, "similarity of two texts that makes their problems near"),
         ("--seed", int, 0, "of the inputs that are made"),
         ("--slots", int, 0, "programs at a time; 0: one a usable CPU"),
-        ("--wall-s", float, 3.0, "wall-clock limit of a test"),
+        ("--cpu-s", float, 3.0, "CPU seconds of a test; three times as many of the wall clock"),
         ("--memory-mb", int, 512, "memory limit of a test"),
     ):
         told = "" if default is None else f" (default: {default})"

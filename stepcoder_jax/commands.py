@@ -137,10 +137,10 @@ def build(options: Namespace) -> dict[str, Any]:
             overlap=options.overlap,
             near=options.near,
             seed=options.seed,
+            cpu_s=options.cpu_s,
             executor=ExecutorSettings(
                 slots=options.slots,
                 isolation=options.isolation,
-                wall_s=options.wall_s,
                 memory_mb=options.memory_mb,
             ),
         )

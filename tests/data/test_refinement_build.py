@@ -49,19 +49,9 @@ ALL = tuple(ROWS.values())
 def build(tmp_path, capsys, *options, rows=ALL):
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    status = cli.main(
-        [
-            "data",
-            "build",
-            "--problems",
-            str(source),
-            "--out",
-            str(tmp_path / "out"),
-            "--wall-s",
-            "1",
-        ]
-        + ["--slots", "2", "--json", *options]
-    )
+    places = ["--problems", str(source), "--out", str(tmp_path / "out")]
+    limits = ["--cpu-s", "1", "--slots", "2"]
+    status = cli.main(["data", "build", *places, *limits, "--json", *options])
     out, err = capsys.readouterr()
     return status, json.loads(out.splitlines()[-1]) if status == 0 else err
 
@@ -151,7 +141,7 @@ def test_a_kill_loses_only_what_was_under_way(tmp_path, capsys):
     rows = [row(k, [STABLE, OTHER]) for k in range(60)]
     source, out = tmp_path / "rows.jsonl", tmp_path / "out"
     source.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    arguments = ["data", "build", "--problems", str(source), "--out", str(out), "--wall-s", "1"]
+    arguments = ["data", "build", "--problems", str(source), "--out", str(out), "--cpu-s", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "stepcoder_jax.cli", *arguments, "--slots", "2"],
         stdout=subprocess.DEVNULL,

@@ -31,6 +31,7 @@ JOURNAL = "journal.jsonl"
 BENCHMARKS = ("humaneval", "mbpp:test")
 # More rows than slots are under way, so that reading and writing rows keeps no slot waiting.
 _ROWS_AHEAD = 2
+_WALL_FACTOR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,12 @@ def _judge(settings: BuildSettings) -> Iterator[Judge]:
         executors = [stack.enter_context(executor(limits)) for _ in range(min(settings.runs, 2))]
         yield Judge(
             executors,
-            Limits(wall_s=limits.wall_s, memory_mb=limits.memory_mb, output_kb=limits.output_kb),
+            Limits(
+                wall_s=_WALL_FACTOR * settings.cpu_s,
+                cpu_s=settings.cpu_s,
+                memory_mb=limits.memory_mb,
+                output_kb=limits.output_kb,
+            ),
             settings.runs,
         )
 

@@ -54,10 +54,11 @@ class Duplicates:
           number: of its row.
           solves: whether the solution of an earlier row passes this problem's tests.
         """
-        text = words(problem)
-        known = self._texts.get(" ".join(text))
+        exact = " ".join(f"{problem.question} {problem.starter_code}".split())
+        known = self._texts.get(exact)
         if known is not None:
             return known
+        text = words(problem)
         signature = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
         signature.update_batch(
             [gram.encode() for gram in grams(text, min(_SHINGLE_WORDS, len(text)))]
@@ -67,7 +68,7 @@ class Duplicates:
         for candidate in self._nearest(families, hashes):
             if solves(candidate):
                 return candidate
-        self._remember(number, " ".join(text), signature, hashes, families)
+        self._remember(number, exact, signature, hashes, families)
         return None
 
     def _nearest(self, families: list[Family], hashes: np.ndarray) -> list[int]:

@@ -50,7 +50,7 @@ def normal_tests(tests: Tests, solutions: Sequence[str]) -> Tests | None:
             pairs = [
                 (nest(list(arguments)), normal_value(output))
                 for arguments, output in zip(tests.inputs, tests.outputs, strict=True)
-                if is_finite(output)
+                if is_finite(output) and is_finite(arguments)
             ]
             if not pairs:
                 return None

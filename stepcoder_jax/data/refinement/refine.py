@@ -75,7 +75,7 @@ class Refinery:
             raise Dropped("no solution")
         tests = normal_tests(raw.problem.tests, solutions)
         if tests is None:
-            raise Dropped("no usable test: every expected output has NaN or infinity in it")
+            raise Dropped("no usable test: every one has NaN or infinity in it")
         problem = raw.problem
         return replace(problem, question=tidy(problem.question), tests=tests)
 

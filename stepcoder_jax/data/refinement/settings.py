@@ -25,7 +25,9 @@ class BuildSettings:
       overlap: share of a benchmark problem's n-grams from which a row counts as contaminated.
       near: similarity of two texts, as Jaccard's of their word 5-grams, from which they are near.
       seed: of the inputs that are made.
-      executor: limits of a test, and how many programs run at a time.
+      cpu_s: CPU seconds of a test; of the wall clock three times as many, as programs share the
+        machine with each other.
+      executor: where programs run, how many at a time, and what else a test may use.
     """
 
     problems: str
@@ -41,6 +43,7 @@ class BuildSettings:
     overlap: float = 0.5
     near: float = 0.8
     seed: int = 0
+    cpu_s: float = 3.0
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
     def of_rows(self) -> dict[str, Any]:
@@ -55,6 +58,6 @@ class BuildSettings:
             "ngram": self.ngram,
             "overlap": self.overlap,
             "seed": self.seed,
-            "wall_s": self.executor.wall_s,
+            "cpu_s": self.cpu_s,
             "memory_mb": self.executor.memory_mb,
         }
