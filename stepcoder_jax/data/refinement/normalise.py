@@ -154,7 +154,8 @@ def _rounded_text(number: str) -> str:
 
 def _unique(tests: IoTests) -> IoTests:
     """Without tests that come again, input and output alike."""
-    pairs = zip(tests.inputs, tests.outputs, strict=True)
-    by_text = {json.dumps(pair, sort_keys=True): pair for pair in reversed(list(pairs))}
-    inputs, outputs = zip(*reversed(by_text.values()), strict=True)
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for pair in zip(tests.inputs, tests.outputs, strict=True):
+        pairs.setdefault(json.dumps(pair, sort_keys=True), pair)
+    inputs, outputs = zip(*pairs.values(), strict=True)
     return replace(tests, inputs=inputs, outputs=outputs)
