@@ -15,8 +15,9 @@ from stepcoder_jax.data.refinement.journal import Entry, Journal
 
 STABLE = "n = int(input())\nif n % 2:\n    print('odd')\nelse:\n    print('even')\n"
 OTHER = "print(['even', 'odd'][int(input()) % 2])\n"
-RANDOM = "import time\nprint(['even', 'odd'][int(input()) % 2] if time.time_ns() % 3 else '?')\n"
-HASHED = "input()\nprint(list({'even', 'odd', 'a', 'b', 'c', 'd'} - {str(hash('x'))})[0])\n"
+# Within what the judge allows of 1.0, and another number at each run, or in each interpreter.
+BY_TIME = "import time\nprint(1.0 + time.time_ns() % 10**6 * 1e-12)\n"
+BY_INTERPRETER = "print(1.0 + hash('x') % 10**6 * 1e-12)\n"
 
 
 def row(number, solutions, **other):
@@ -114,14 +115,14 @@ def test_tests_are_made_only_where_solutions_agree(tmp_path, capsys):
     assert len(alone["tests"]["inputs"]) == 2
 
 
-@pytest.mark.parametrize("source", [RANDOM, HASHED])
+@pytest.mark.parametrize("source", [BY_TIME, BY_INTERPRETER])
 def test_a_solution_that_answers_differently_is_dropped(tmp_path, capsys, source):
-    tests = {"inputs": ["2\n"], "outputs": ["even\n"]}
-    rows = [row(0, [source], input_output=json.dumps(tests))]
-    status, result = build(tmp_path, capsys, "--runs", "12", rows=rows)
-    assert status == 0
-    assert result["kept"] == 0
-    assert set(result["reasons"]) <= {"unstable", "failed"}
+    tests = {"inputs": ["2\n"], "outputs": ["1.0\n"]}
+    rows = [row(0, ["\ufeffprint(1.0)"]), row(1, [source])]
+    rows = [one | {"input_output": json.dumps(tests)} for one in rows]
+    _, result = build(tmp_path, capsys, "--runs", "2", rows=rows)
+    assert result["kept"] == 1
+    assert result["reasons"] == {"unstable": 1}
 
 
 def test_a_second_build_changes_nothing_and_other_values_are_refused(tmp_path, capsys):

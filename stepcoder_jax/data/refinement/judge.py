@@ -63,7 +63,15 @@ class Judge:
         return self._executors[0].n_slots
 
     def try_solution(self, source: str, tests: Tests) -> Trial:
-        """Runs a solution until a run does not pass, and looks at its branches if all did."""
+        """Runs a solution until a run does not pass, and looks at its branches if all did.
+
+        What cannot be parsed here would not compile there: it is not run.
+        """
+        try:
+            parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            outcome, detail = Verdict.COMPILE_ERROR.value, f"{type(error).__name__}: {error}"
+            return Trial(source=source, outcome=outcome, detail=detail)
         seconds: list[float] = []
         first: list[Any] = []
         for run in range(self._runs):

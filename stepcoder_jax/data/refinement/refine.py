@@ -52,7 +52,8 @@ class Refinery:
         return Entry(number=number, where=found.where, id=name, reason=None, row=row, facts=facts)
 
     def _refined(self, raw: RawProblem) -> tuple[Problem, dict[str, Any]]:
-        solutions = [raw.solutions[k] for k in different(raw.solutions)][: self.settings.solutions]
+        given = [solution.removeprefix("\ufeff") for solution in raw.solutions]
+        solutions = [given[k] for k in different(given)][: self.settings.solutions]
         problem = self._normal(raw, solutions)
         self._require_clean(problem)
         trials = [self.judge.try_solution(source, problem.tests) for source in solutions]
