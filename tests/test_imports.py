@@ -22,7 +22,8 @@ LAYERS = (
     "model logprobs sampling sharding",
     "data checkpoint metrics run_dir progress limits verify report scorecard samples_file",
     "learner worker rollout run_data experience finite nonfinite",
-    "executor_session eval_record eval_styles score_samples starting_model workshop trained",
+    "executor_session eval_record eval_styles score_samples starting_model workshop trained"
+    " learner_of",
     "evaluate evaluate_model ppo_metrics trainer ppo_progress ppo sft run sft_run ppo_run train"
     " plan bench export",
     "errors commands cli __main__",
