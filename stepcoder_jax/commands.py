@@ -119,9 +119,10 @@ def plan(options: Namespace) -> dict[str, Any]:
     """``stepcoder plan``: what the recipe needs of the machine."""
     with _user_errors(resumes=False):
         config = load_config(options.config, options.overrides)
-        from stepcoder_jax.plan.plan import PROGRAMS, make_plan
+        from stepcoder_jax.plan.plan import make_plan
+        from stepcoder_jax.plan.programs import PROGRAMS
 
-        programs = options.programs or PROGRAMS
+        programs = options.programs or tuple(PROGRAMS)
         unknown = [name for name in programs if name not in PROGRAMS]
         if unknown:
             raise ConfigError(f"--programs {','.join(unknown)}: there are {', '.join(PROGRAMS)}")

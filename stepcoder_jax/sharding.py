@@ -54,9 +54,7 @@ def outline_mesh(config: MeshConfig, count: int, device: AbstractDevice) -> Abst
       ConfigError: as ``make_mesh``.
     """
     shape = mesh_shape(config, count)
-    return AbstractMesh(
-        shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3, abstract_device=device
-    )
+    return AbstractMesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3, abstract_device=device)
 
 
 def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, ...]:

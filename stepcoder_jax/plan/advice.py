@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.memory import device_bytes
 from stepcoder_jax.plan.outlook import Outlook
-from stepcoder_jax.plan.programs import Blueprint
 from stepcoder_jax.sharding import parts_on
 
 # Repeating this much of the work is worth a word.
@@ -22,8 +22,8 @@ def advice(plan: Blueprint, outlooks: Sequence[Outlook]) -> list[str]:
     for outlook in outlooks:
         if outlook.source == "compiled" and outlook.repeated > _REPEATED:
             said.append(
-                f"{outlook.name}: every product is computed on {outlook.repeated:.1f} devices at the"
-                " same time; as many devices fewer along the mesh's row axes would be as fast"
+                f"{outlook.name}: each product is computed on {outlook.repeated:.1f} devices;"
+                " as many devices fewer along the mesh's row axes would be as fast"
             )
     return said
 
@@ -61,7 +61,7 @@ def _for_training(plan: Blueprint) -> list[str]:
 
 def _for_sampling(plan: Blueprint) -> list[str]:
     slots = plan.slots
-    cache = device_bytes(plan.decode.arguments[1]) / 2**30
+    cache = device_bytes(plan.decode_state) / 2**30
     return [
         f"sampling.slots = {slots}: their cache lies whole on every device ({cache:.1f} GiB);"
         " it shrinks in proportion",

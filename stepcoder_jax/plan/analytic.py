@@ -4,9 +4,10 @@ import math
 
 import jax
 
+from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, merged
 from stepcoder_jax.plan.memory import Memory, device_bytes
-from stepcoder_jax.plan.programs import Blueprint, Program
+from stepcoder_jax.plan.programs import Program
 from stepcoder_jax.sharding import parts_on
 
 
@@ -32,7 +33,9 @@ def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, 
         count = 2 * model.num_layers * (passes if program.name == "decode" else 2)
         found.append(Collective(kind="all-reduce", bytes=size, group=heads, count=count))
     if program.name == "update" and rows > 1:
-        trained = sum(math.prod(x.shape) for x in jax.tree.leaves((plan.policy, plan.critic))) // heads
+        trained = (
+            sum(math.prod(x.shape) for x in jax.tree.leaves((plan.policy, plan.critic))) // heads
+        )
         kind = "reduce-scatter" if shards > 1 else "all-reduce"
         count = config.ppo.microbatches
         found.append(Collective(kind=kind, bytes=4 * trained, group=rows, count=count))

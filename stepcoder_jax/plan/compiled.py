@@ -6,7 +6,8 @@ from typing import Any
 
 from jax.errors import JaxRuntimeError
 
-from stepcoder_jax.plan.programs import Blueprint, Program
+from stepcoder_jax.plan.blueprint import Blueprint
+from stepcoder_jax.plan.programs import Program, arranging
 
 # What the compiler says of a program that is too large.
 _USED = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
@@ -45,5 +46,5 @@ def compile_program(program: Program) -> Any:
 
 def with_arranged_weights(plan: Blueprint) -> Blueprint:
     """The plan, with weights for generation where the compiled rearrangement leaves them."""
-    arranged = compile_program(plan.arrange)
+    arranged = compile_program(arranging(plan))
     return plan if isinstance(arranged, TooLarge) else plan.with_served(arranged.output_shardings)

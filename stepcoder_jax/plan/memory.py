@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from stepcoder_jax.plan.programs import Blueprint, Placed, Program
+from stepcoder_jax.plan.blueprint import Blueprint, Placed
+from stepcoder_jax.plan.programs import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Memory:
     outputs: int
     aliased: int
     temporaries: int
-    code: int
     resident: int
+    code: int = 0
 
     @property
     def peak(self) -> int:
@@ -59,64 +60,76 @@ def compiled_memory(program: Program, compiled: Any) -> Memory:
 
 
 def estimated_memory(plan: Blueprint, program: Program) -> Memory:
-    """Arguments from their shapes, exactly; temporaries by formula (docs/scaling.md).
+    """Arguments from their shapes, exactly; temporaries by formula, as if perfectly split.
 
-    Of the layers: what the backward pass keeps of each (``model.remat``) and one layer's work;
-    with the attention backend ``xla`` that holds all logits in float32. Beside them gradients,
-    twice where micro-batches add up, and two copies of a chunk's logits. Perfectly split.
+    Of the layers: what the backward pass keeps of each (``model.remat``) and one layer's work,
+    which with the attention backend ``xla`` holds all logits in float32. Beside them gradients,
+    twice where micro-batches add up, and two copies of a chunk's logits.
     """
-    config, model, mesh = plan.config, plan.model, plan.mesh
-    width = 2 if config.model.dtype == "bfloat16" else 4
-    given = device_bytes(program.arguments) + device_bytes(program.arrays)
-    served = device_bytes(plan.weights) * width // 4
-    cache = device_bytes(plan.decode.arguments[1])
-    logits = 2 * 4 * config.model.logprob_chunk_tokens * model.vocab_size // mesh.size
-    if program.name in ("prefill", "decode"):
-        loose = device_bytes(plan.served)
-        given += served - loose if _is_loose(plan.served) else 0
-        rows, length = program.arguments[1].shape if program.name == "prefill" else (plan.slots, 1)
-        made = _cache_bytes(plan, rows, length) if program.name == "prefill" else 0
-        work = _layer_bytes(plan, rows, length, width) + 8 * plan.slots * model.vocab_size
-        resident = device_bytes(program.resident)
-        outputs, aliased = (cache, cache) if program.name == "decode" else (made, 0)
-        return Memory(
-            arguments=given,
-            outputs=outputs,
-            aliased=aliased,
-            temporaries=work,
-            code=0,
-            resident=resident,
-        )
-    pieces = config.ppo.microbatches * (config.ppo.minibatches if program.name == "score" else 1)
-    rows_all = config.rows if program.name == "score" else plan.update_rows
-    rows = math.ceil(rows_all / pieces / _row_parts(plan))
-    work = _layer_bytes(plan, rows, plan.row_tokens, width) + logits
-    if program.name == "score":
-        return Memory(
-            arguments=given,
-            outputs=4 * 4 * rows_all * plan.row_tokens // _row_parts(plan),
-            aliased=0,
-            temporaries=work,
-            code=0,
-            resident=device_bytes(program.resident),
-        )
-    gradients = device_bytes(plan.policy) * (2 if config.ppo.microbatches > 1 else 1)
-    kept = rows * plan.row_tokens * model.hidden_size * width * model.num_layers
-    if config.model.remat != "layer":
-        kept += work * model.num_layers
-    state = device_bytes(plan.state)
+    match program.name:
+        case "prefill" | "decode":
+            return _while_sampling(plan, program)
+        case "score":
+            pieces = plan.config.ppo.microbatches * plan.config.ppo.minibatches
+            rows = _rows_at_once(plan, plan.config.rows // pieces)
+            outputs, aliased = device_bytes(plan.scores) // _row_parts(plan), 0
+            temporaries = _row_work(plan, rows)
+        case "update":
+            rows = _rows_at_once(plan, plan.update_rows // plan.config.ppo.microbatches)
+            outputs = aliased = device_bytes(plan.state)
+            temporaries = _kept_of_layers(plan, rows) + _row_work(plan, rows)
+            copies = 2 if plan.config.ppo.microbatches > 1 else 1
+            temporaries += copies * device_bytes(plan.policy)
+        case unknown:
+            raise ValueError(f"there is no formula for the program {unknown!r}")
     return Memory(
-        arguments=given,
-        outputs=state,
-        aliased=state,
-        temporaries=gradients + kept + work,
-        code=0,
+        arguments=device_bytes(program.arguments) + device_bytes(program.arrays),
+        outputs=outputs,
+        aliased=aliased,
+        temporaries=temporaries,
         resident=device_bytes(program.resident),
     )
 
 
-def _is_loose(served: Placed) -> bool:
-    return any(x.sharding is None for x in jax.tree.leaves(served))
+def _while_sampling(plan: Blueprint, program: Program) -> Memory:
+    given = device_bytes(program.arguments)
+    if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
+        # Not compiled, so not placed: split as the policy is.
+        given += device_bytes(plan.weights) * _width(plan) // 4 - device_bytes(plan.served)
+    is_prefill = program.name == "prefill"
+    rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
+    written = device_bytes(program.arguments[1])
+    made = _cache_bytes(plan, rows, length) if is_prefill else written
+    return Memory(
+        arguments=given,
+        outputs=made,
+        aliased=0 if is_prefill else made,
+        temporaries=_layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
+        resident=device_bytes(program.resident),
+    )
+
+
+def _rows_at_once(plan: Blueprint, rows: int) -> int:
+    return math.ceil(rows / _row_parts(plan))
+
+
+def _row_work(plan: Blueprint, rows: int) -> int:
+    """One layer, and a chunk's logits twice."""
+    chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
+    return _layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+
+
+def _kept_of_layers(plan: Blueprint, rows: int) -> int:
+    """What the backward pass of one micro-batch finds of the forward pass."""
+    model = plan.model
+    inputs = rows * plan.row_tokens * model.hidden_size * _width(plan)
+    work = 0 if plan.config.model.remat == "layer" else _layer_bytes(plan, rows, plan.row_tokens)
+    return model.num_layers * (inputs + work)
+
+
+def _width(plan: Blueprint) -> int:
+    """Bytes of an activation."""
+    return 2 if plan.config.model.dtype == "bfloat16" else 4
 
 
 def _row_parts(plan: Blueprint) -> int:
@@ -126,16 +139,16 @@ def _row_parts(plan: Blueprint) -> int:
 
 
 def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
-    model, width = plan.model, 2 if plan.config.model.dtype == "bfloat16" else 4
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width
+    model = plan.model
+    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * _width(plan)
     return per_token * rows * length
 
 
-def _layer_bytes(plan: Blueprint, rows: int, length: int, width: int) -> int:
+def _layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
     """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
     model = plan.model
     heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
-    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * width
+    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * _width(plan)
     is_whole = plan.config.model.attention == "xla" and length > 1
     logits = 2 * 4 * model.num_heads * length * length if is_whole else 0
     return rows * (length * per_token + logits)

@@ -9,12 +9,13 @@ import jax
 from jax.sharding import AbstractMesh, use_abstract_mesh
 
 from stepcoder_jax.plan.analytic import estimated_exchanges, estimated_traffic
+from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, collectives
 from stepcoder_jax.plan.compiled import TooLarge, compile_program
 from stepcoder_jax.plan.hlo import parse
 from stepcoder_jax.plan.memory import Memory, compiled_memory, estimated_memory
 from stepcoder_jax.plan.products import Products, compiled_products, traced_products
-from stepcoder_jax.plan.programs import Blueprint, Program
+from stepcoder_jax.plan.programs import PROGRAMS, Program
 from stepcoder_jax.plan.roofline import Roofline, roofline
 from stepcoder_jax.plan.topology import Topology
 from stepcoder_jax.plan.traffic import bytes_moved
@@ -124,17 +125,15 @@ class Outlook:
         }
 
 
-def look(
-    plan: Blueprint, name: str, topology: Topology, useful: Mapping[str, float]
-) -> Outlook:
+def look(plan: Blueprint, name: str, topology: Topology, useful: Mapping[str, float]) -> Outlook:
     """Compiles a program where there are devices to compile it for, else estimates.
 
     Args:
-      name: of the program: a property of ``plan``.
+      name: one of ``PROGRAMS``.
       useful: operations that the mathematics asks for, by program.
     """
     with on_mesh(plan):
-        program: Program = getattr(plan, name)
+        program = PROGRAMS[name](plan)
         traced = _traced(plan, program)
         compiled = compile_program(program) if topology.described is not None else None
     if compiled is None or isinstance(compiled, TooLarge):

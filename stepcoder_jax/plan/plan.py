@@ -10,15 +10,14 @@ from stepcoder_jax.config import ConfigError, ModelSettings, RunConfig
 from stepcoder_jax.model.config import SHAPES, ModelConfig
 from stepcoder_jax.model.load import CONFIG_FILE, open_model
 from stepcoder_jax.plan.advice import advice
+from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.compiled import with_arranged_weights
 from stepcoder_jax.plan.outlook import Outlook, look, on_mesh
-from stepcoder_jax.plan.programs import Blueprint
+from stepcoder_jax.plan.programs import PROGRAMS
 from stepcoder_jax.plan.sweep import sweep
 from stepcoder_jax.plan.topology import Topology, find_topology, has_libtpu
 from stepcoder_jax.plan.useful import all_parameters, useful_flops
 from stepcoder_jax.sharding import make_mesh, outline_mesh
-
-PROGRAMS = ("prefill", "decode", "score", "update")
 
 _FORMULAS = (
     "nothing was compiled: arguments are exact, everything else is by formula (docs/scaling.md)"
@@ -38,7 +37,7 @@ def make_plan(
     config: RunConfig,
     topology_name: str,
     *,
-    programs: Sequence[str] = PROGRAMS,
+    programs: Sequence[str] = tuple(PROGRAMS),
     sweeps: bool = False,
     compiles: bool = True,
     say: Callable[[str], None] = lambda _: None,
@@ -135,4 +134,8 @@ def _result(plan: Blueprint, topology: Topology, outlooks: Sequence[Outlook]) ->
 def _why(topology: Topology) -> str:
     if topology.chip.platform == "gpu":
         return "GPUs cannot be compiled for without one"
-    return "--estimate" if has_libtpu() else "libtpu is not installed (pip install 'stepcoder-jax[tpu]')"
+    return (
+        "--estimate"
+        if has_libtpu()
+        else "libtpu is not installed (pip install 'stepcoder-jax[tpu]')"
+    )

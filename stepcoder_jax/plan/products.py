@@ -106,7 +106,7 @@ def _of_instruction(instruction: Instruction, inside: Any) -> float:
 
 
 def _summed(attributes: str) -> int:
-    """Places of the window that are added up: all along an axis, or one where it is an outer product."""
+    """Places of the window that are added up: of an axis that is an outer product, one."""
     window = _WINDOW.search(attributes)
     if window is None:
         return 1

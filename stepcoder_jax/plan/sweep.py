@@ -6,8 +6,8 @@ from typing import Any
 
 from stepcoder_jax.config import MeshConfig, RunConfig
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.outlook import look
-from stepcoder_jax.plan.programs import Blueprint
 from stepcoder_jax.plan.topology import Topology
 from stepcoder_jax.plan.useful import useful_flops
 from stepcoder_jax.sharding import MESH_AXES, outline_mesh

@@ -66,7 +66,7 @@ def find_topology(name: str, *, compiles: bool = True) -> Topology:
       compiles: whether the devices are to be compiled for, so that they need a description.
 
     Raises:
-      ConfigError: a chip that is not in the table, a shape that is none, or one that libtpu refuses.
+      ConfigError: a chip that is not in the table, or a shape that is none or that libtpu refuses.
     """
     chip_name, colon, shape_text = name.partition(":")
     if chip_name not in CHIPS:
@@ -74,7 +74,9 @@ def find_topology(name: str, *, compiles: bool = True) -> Topology:
             f"--topology {name}: chip {chip_name!r} is unknown; there are {', '.join(CHIPS)}"
         )
     chip = CHIPS[chip_name]
-    form = f"CHIP:{'x'.join('N' * chip.dimensions)}, as {chip_name}:{'x'.join('2' * chip.dimensions)}"
+    form = (
+        f"CHIP:{'x'.join('N' * chip.dimensions)}, as {chip_name}:{'x'.join('2' * chip.dimensions)}"
+    )
     parts = shape_text.split("x")
     if not colon or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
         raise ConfigError(f"--topology {name}: {shape_text!r} is no shape; the form is {form}")

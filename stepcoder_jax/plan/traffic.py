@@ -3,10 +3,11 @@
 from stepcoder_jax.plan.hlo import Instruction, Module, byte_count
 
 # They name what is there already, or stand for what other instructions move.
-_FREE = frozenset(
-    "parameter constant tuple get-tuple-element bitcast while conditional call after-all"
-    " partition-id replica-id iota broadcast opt-barrier".split()
-)
+_FREE = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+    *("while", "conditional", "call", "partition-id", "replica-id", "iota", "broadcast"),
+    "opt-barrier",
+}
 _SLICES = ("dynamic-slice", "slice", "gather")
 
 

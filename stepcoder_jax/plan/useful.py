@@ -10,7 +10,7 @@ import math
 import jax
 import numpy as np
 
-from stepcoder_jax.plan.programs import Blueprint
+from stepcoder_jax.plan.blueprint import Blueprint
 
 
 def useful_flops(plan: Blueprint) -> dict[str, float]:
@@ -29,7 +29,7 @@ def useful_flops(plan: Blueprint) -> dict[str, float]:
     through = layers(plan.row_tokens) * plan.row_tokens
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
     back = 2 if config.lora.rank else 3
-    prompts = plan.prefill.arguments[1].shape[0]
+    prompts = plan.prompts[0].shape[0]
     return {
         "prefill": prompts * (layers(prompt) * prompt + head),
         "decode": plan.slots * (layers(0, cached=prompt + response / 2) + head),
