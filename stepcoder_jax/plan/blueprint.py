@@ -85,6 +85,11 @@ class Blueprint:
         """What adapters are added to; None where whole models are trained."""
         return self.weights if self.config.lora.rank else None
 
+    @property
+    def loaded(self) -> Placed:
+        """The model as it was loaded: a run keeps it beside what fine-tuning made of it."""
+        return self.weights if self.config.sft.steps and not self.config.lora.rank else ()
+
     @cached_property
     def policy(self) -> Placed:
         """What is trained of the policy; the reference is as large, and lies in the same way."""

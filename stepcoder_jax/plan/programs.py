@@ -54,7 +54,7 @@ def reading(plan: Blueprint) -> Program:
         function=prefill,
         arguments=(plan.served, tokens, lengths),
         static={"decoder": serving_decoder(plan.decoder)},
-        resident=(plan.state, plan.policy, plan.frozen, plan.decode_state),
+        resident=(plan.state, plan.policy, plan.frozen, plan.loaded, plan.decode_state),
         tokens=tokens.size,
     )
 
@@ -72,7 +72,7 @@ def decoding(plan: Blueprint) -> Program:
             "settings": plan.decode_settings,
             "steps": plan.config.sampling.chunk_tokens,
         },
-        resident=(plan.state, plan.policy, plan.frozen),
+        resident=(plan.state, plan.policy, plan.frozen, plan.loaded),
         tokens=plan.slots,
     )
 
@@ -86,7 +86,7 @@ def scoring(plan: Blueprint) -> Program:
         arguments=(state.policy, plan.policy, state.critic, rows.tokens, rows.is_response),
         static={"learner": plan.learner, "pieces": ppo.minibatches * ppo.microbatches},
         arrays={"frozen": plan.frozen},
-        resident=(state.policy_opt, state.critic_opt),
+        resident=(state.policy_opt, state.critic_opt, plan.loaded),
         tokens=rows.tokens.size,
     )
 
@@ -99,7 +99,7 @@ def updating(plan: Blueprint) -> Program:
         arguments=(plan.state, plan.minibatch),
         static={"learner": plan.learner},
         arrays={"frozen": plan.frozen},
-        resident=(plan.policy, plan.batch),
+        resident=(plan.policy, plan.loaded, plan.batch),
         tokens=plan.minibatch.tokens.size,
     )
 

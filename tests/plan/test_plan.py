@@ -12,7 +12,7 @@ import pytest
 from plan_recipes import recipe
 
 from stepcoder_jax.cli import main
-from stepcoder_jax.config import ConfigError, LoRAConfig, ModelSettings, PPOConfig
+from stepcoder_jax.config import ConfigError, LoRAConfig, ModelSettings, PPOConfig, SFTConfig
 from stepcoder_jax.plan.chips import CHIPS
 from stepcoder_jax.plan.collectives import Collective
 from stepcoder_jax.plan.plan import make_plan, model_config
@@ -47,6 +47,12 @@ def test_arguments_of_an_update_are_its_state_and_its_batch() -> None:
     found = programs(plan)["update"]["argument_bytes"]
     assert abs(found - state - batch) <= 8
     assert programs(plan)["update"]["resident_bytes"] == 4 * PARAMETERS + batch
+
+
+def test_a_run_that_fine_tunes_first_keeps_the_model_it_loaded() -> None:
+    tuned = replace(recipe(), sft=SFTConfig(steps=1))
+    more, less = (programs(estimate(c))["update"]["resident_bytes"] for c in (tuned, recipe()))
+    assert more - less == 4 * PARAMETERS
 
 
 def test_useful_operations_of_an_update() -> None:
