@@ -125,16 +125,23 @@ class Outlook:
         }
 
 
-def look(plan: Blueprint, name: str, topology: Topology, useful: Mapping[str, float]) -> Outlook:
+def look(
+    plan: Blueprint,
+    name: str,
+    topology: Topology,
+    useful: Mapping[str, float],
+    traced: Products | None = None,
+) -> Outlook:
     """Compiles a program where there are devices to compile it for, else estimates.
 
     Args:
       name: one of ``PROGRAMS``.
       useful: operations that the mathematics asks for, by program.
+      traced: what ``trace`` says, if that is known.
     """
     with on_mesh(plan):
         program = PROGRAMS[name](plan)
-        traced = _traced(plan, program)
+        traced = traced or _traced(plan, program)
         compiled = compile_program(program) if topology.described is not None else None
     if compiled is None or isinstance(compiled, TooLarge):
         return _estimated(plan, program, topology, useful, traced, compiled)
@@ -153,8 +160,13 @@ def look(plan: Blueprint, name: str, topology: Topology, useful: Mapping[str, fl
     )
 
 
+def trace(plan: Blueprint, name: str) -> Products:
+    """Operations of one call of a program as it is written."""
+    with on_mesh(plan):
+        return _traced(plan, PROGRAMS[name](plan))
+
+
 def _traced(plan: Blueprint, program: Program) -> Products:
-    """Operations of one call as it is written."""
     traced = program.function.trace(*program.arguments, **program.static, **program.arrays)
     return traced_products(traced.jaxpr.jaxpr, plan.mesh.size)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -82,7 +83,7 @@ def model_config(settings: ModelSettings) -> ModelConfig:
     if path is None:
         if settings.shape not in SHAPES:
             raise ConfigError(f"model.shape = {settings.shape!r}: one of {', '.join(SHAPES)}")
-        return SHAPES[settings.shape]
+        return replace(SHAPES[settings.shape], vocab_size=settings.vocab_size)
     if path.is_file():
         with open_model(path) as stored:
             return stored.config

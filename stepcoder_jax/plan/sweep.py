@@ -7,7 +7,8 @@ from typing import Any
 from stepcoder_jax.config import MeshConfig, RunConfig
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.plan.blueprint import Blueprint
-from stepcoder_jax.plan.outlook import look
+from stepcoder_jax.plan.outlook import Outlook, look, trace
+from stepcoder_jax.plan.products import Products
 from stepcoder_jax.plan.topology import Topology
 from stepcoder_jax.plan.useful import useful_flops
 from stepcoder_jax.sharding import MESH_AXES, outline_mesh
@@ -21,7 +22,16 @@ def sweep(config: RunConfig, model: ModelConfig, topology: Topology) -> list[dic
       supposes that the compiler shares all work out: compile the best few by themselves.
     """
     outlined = replace(topology, described=None)
-    found = [_tried(choice, model, outlined) for choice in _choices(config, topology.devices)]
+    # What is asked for does not depend on the mesh: tracing is what takes time.
+    traced: dict[int, Products] = {}
+    found = []
+    for choice in _choices(config, topology.devices):
+        plan = _outlined(choice, model, outlined)
+        microbatches = choice.ppo.microbatches
+        if microbatches not in traced:
+            traced[microbatches] = trace(plan, "update")
+        update = look(plan, "update", outlined, useful_flops(plan), traced[microbatches])
+        found.append(_trial(choice, plan, update))
     return sorted(found, key=lambda t: (not t["fits"], t["update_s"], t["peak_bytes"]))
 
 
@@ -45,13 +55,15 @@ def _factors(devices: int) -> Iterator[tuple[int, int, int]]:
         yield from ((rest // n, n, last) for n in range(1, rest + 1) if rest % n == 0)
 
 
-def _tried(config: RunConfig, model: ModelConfig, topology: Topology) -> dict[str, Any]:
+def _outlined(config: RunConfig, model: ModelConfig, topology: Topology) -> Blueprint:
     mesh = outline_mesh(config.mesh, topology.devices, topology.abstract_device)
-    plan = Blueprint(config=config, model=model, mesh=mesh)
-    update = look(plan, "update", topology, useful_flops(plan))
+    return Blueprint(config=config, model=model, mesh=mesh)
+
+
+def _trial(config: RunConfig, plan: Blueprint, update: Outlook) -> dict[str, Any]:
     steps = config.ppo.epochs * config.ppo.minibatches
     return {
-        "mesh": dict(mesh.shape),
+        "mesh": dict(plan.mesh.shape),
         "microbatches": config.ppo.microbatches,
         "fits": update.fits,
         "peak_bytes": update.peak_bytes,

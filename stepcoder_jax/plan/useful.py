@@ -40,7 +40,8 @@ def useful_flops(plan: Blueprint) -> dict[str, float]:
 
 def layer_parameters(plan: Blueprint) -> int:
     """Numbers in the matrices of all layers."""
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights["layers"]) if x.ndim > 2)
+    leaves = jax.tree.leaves_with_path(plan.weights["layers"])
+    return sum(math.prod(x.shape) for path, x in leaves if path[-1].key == "kernel")
 
 
 def all_parameters(plan: Blueprint) -> int:

@@ -18,7 +18,7 @@ def recipe(*, data: int = -1, fsdp: int = 1, tensor: int = 1) -> RunConfig:
     """Sixteen rows of 32 tokens."""
     return RunConfig(
         iterations=1,
-        model=ModelSettings(shape="tiny-test", logprob_chunk_tokens=4096),
+        model=ModelSettings(shape="tiny-test", vocab_size=13, logprob_chunk_tokens=4096),
         mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor),
         rollout=RolloutConfig(problems=4, samples=4, prompt_buckets=(16,)),
         sampling=SamplingConfig(max_new_tokens=16, slots=8, prefill_prompts=4),
