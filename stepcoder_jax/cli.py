@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stepcoder {options.command}: interrupted", file=sys.stderr)
         return FAILED
-    show(result, as_json=options.json)
+    if options.as_text is not None:
+        print(options.as_text(result))
+    if options.json or options.as_text is None:
+        show(result, as_json=options.json)
     return DONE
 
 
@@ -72,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     def add(name: str, run: Any, text: str, *, overridable: bool = False) -> Any:
         command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("--json", action="store_true", help="last line of output as JSON")
-        command.set_defaults(run=run, overridable=overridable)
+        command.set_defaults(run=run, overridable=overridable, as_text=None)
         return command
 
     for name, run, text in (
@@ -88,6 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
         )
     _add_eval(add)
     _add_data(add)
+    _add_plan(add)
     _add_bench(add)
     export = add("export", commands.export, "Write a trained policy as a Hugging Face folder.")
     export.add_argument("--run", type=Path, required=True, dest="run_dir", help="run directory")
@@ -208,6 +212,32 @@ def _add_build(action: Any) -> None:
         help="benchmark that no row may overlap, again for each; a set or a file"
         " (default: humaneval and mbpp:test, as far as they lie in --manual_dir)",
     )
+
+
+def _add_plan(add: Any) -> None:
+    command = add(
+        "plan",
+        commands.plan,
+        "What a recipe needs of a machine that is not here: compiles its real steps for a TPU slice"
+        " (with libtpu: the [tpu] extra), or estimates; memory, FLOPs, exchanges, times at best.",
+        overridable=True,
+    )
+    command.add_argument("--config", type=Path, required=True, help="the recipe, a YAML file")
+    command.add_argument(
+        "--topology",
+        required=True,
+        help="CHIP:SHAPE, as v5e:4x4, v5p:4x4x4, v6e:16x16 or tpu7x:2x2x2; GPUs as h100:8",
+    )
+    command.add_argument(
+        "--programs",
+        type=lambda text: tuple(text.split(",")),
+        help="some of prefill,decode,score,update; all of them take minutes to compile",
+    )
+    command.add_argument("--sweep", action="store_true", help="try meshes and micro-batches too")
+    command.add_argument(
+        "--estimate", action="store_true", help="by formula only, in seconds; compile nothing"
+    )
+    command.set_defaults(as_text=commands.plan_text)
 
 
 def _add_bench(add: Any) -> None:

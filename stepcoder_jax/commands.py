@@ -1,5 +1,6 @@
 """What each command does. Heavy imports wait until a command needs them: ``--help`` is instant."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +147,34 @@ def build(options: Namespace) -> dict[str, Any]:
         )
         with stop_on_signals() as stop:
             return run_build(settings, Display(), stop)
+
+
+def plan(options: Namespace) -> dict[str, Any]:
+    """``stepcoder plan``: what the recipe needs of the machine."""
+    with _user_errors(resumes=False):
+        config = load_config(options.config, options.overrides)
+        from stepcoder_jax.plan.plan import make_plan
+        from stepcoder_jax.plan.programs import PROGRAMS
+
+        programs = options.programs or tuple(PROGRAMS)
+        unknown = [name for name in programs if name not in PROGRAMS]
+        if unknown:
+            raise ConfigError(f"--programs {','.join(unknown)}: there are {', '.join(PROGRAMS)}")
+        return make_plan(
+            config,
+            options.topology,
+            programs=programs,
+            sweeps=options.sweep,
+            compiles=not options.estimate,
+            say=lambda text: print(text, file=sys.stderr),
+        )
+
+
+def plan_text(result: dict[str, Any]) -> str:
+    """A plan in words and tables."""
+    from stepcoder_jax.plan.report import plan_text
+
+    return plan_text(result)
 
 
 def bench(options: Namespace) -> dict[str, Any]:

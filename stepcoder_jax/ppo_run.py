@@ -11,6 +11,7 @@ from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.training_set import TrainingSet, make_training_set
 from stepcoder_jax.experience import Collector
 from stepcoder_jax.learner import Learner, first_critic, init_state
+from stepcoder_jax.learner_of import learner_of
 from stepcoder_jax.model.lora import init_adapters
 from stepcoder_jax.ppo import PPOPhase
 from stepcoder_jax.ppo_progress import Progress, check_problems
@@ -23,25 +24,7 @@ from stepcoder_jax.workshop import own_copy
 
 def make_learner(run: Run) -> Learner:
     """The learner of the PPO phase."""
-    config, workshop = run.config, run.workshop
-    ppo = config.ppo
-    return Learner(
-        policy=workshop.decoder,
-        critic=workshop.critic,
-        ppo=ppo,
-        kl=config.kl,
-        policy_optimizer=config.policy_optimizer,
-        critic_optimizer=config.critic_optimizer,
-        critic_steps=config.critic.steps,
-        temperature=config.sampling.temperature,
-        critic_backbone=config.critic.backbone,
-        group_size=config.rollout.samples,
-        response_tokens=config.sampling.max_new_tokens,
-        importance_cap=ppo.importance_cap if config.rollout.staleness else None,
-        logprob_chunk_tokens=config.model.logprob_chunk_tokens,
-        total_steps=config.iterations * ppo.epochs * ppo.minibatches,
-        lora=config.lora,
-    )
+    return learner_of(run.config, run.workshop.decoder, run.workshop.critic)
 
 
 def take_up(run: Run) -> TrainingSet | None:

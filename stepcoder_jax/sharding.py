@@ -5,7 +5,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AbstractDevice,
+    AbstractMesh,
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+)
 
 from stepcoder_jax.config import ConfigError, MeshConfig
 
@@ -26,14 +33,37 @@ LOGICAL_TO_MESH: dict[str, str | tuple[str, ...] | None] = {
 }
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Builds the mesh over all devices; one device is a 1×1×1 mesh.
+
+    Args:
+      devices: those of a machine that is not here, to compile for it; None: all there are.
 
     Raises:
       ConfigError: the axis sizes do not multiply to the number of devices.
     """
+    count = jax.device_count() if devices is None else len(devices)
+    shape = mesh_shape(config, count)
+    return jax.make_mesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def outline_mesh(config: MeshConfig, count: int, device: AbstractDevice) -> AbstractMesh:
+    """As ``make_mesh``, of ``count`` devices that are only counted: nothing can be compiled for it.
+
+    Raises:
+      ConfigError: as ``make_mesh``.
+    """
+    shape = mesh_shape(config, count)
+    return AbstractMesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3, abstract_device=device)
+
+
+def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
+    """Devices along each of ``MESH_AXES``, out of so many.
+
+    Raises:
+      ConfigError: as ``make_mesh``.
+    """
     sizes = [config.data, config.fsdp, config.tensor]
-    devices = jax.device_count()
     known = int(np.prod([s for s in sizes if s != -1]))
     if sizes.count(-1) > 1 or known < 1 or devices % known:
         raise ConfigError(
@@ -46,7 +76,7 @@ def make_mesh(config: MeshConfig) -> Mesh:
             f"mesh = {dict(zip(MESH_AXES, shape, strict=True))}: {int(np.prod(shape))} places for"
             f" {devices} devices; -1 takes what is left"
         )
-    return jax.make_mesh(shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+    return shape
 
 
 def partition_spec(axes: tuple[str | None, ...]) -> PartitionSpec:
@@ -65,7 +95,7 @@ def partition_spec(axes: tuple[str | None, ...]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def param_shardings(shapes: Any, axes: Any, mesh: Mesh) -> Any:
+def param_shardings(shapes: Any, axes: Any, mesh: Mesh | AbstractMesh) -> Any:
     """Where parameters lie on the mesh: a tree of ``NamedSharding``.
 
     Args:
@@ -84,23 +114,36 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
     return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
 
 
+def row_shardings(batch: Any, mesh: Mesh | AbstractMesh) -> Any:
+    """Where arrays lie on the mesh that are split over rows (axis 0); ``batch`` or its shapes."""
+    spec = partition_spec(("batch",))
+    return jax.tree.map(lambda x: NamedSharding(mesh, _fit(spec, x, mesh)), batch)
+
+
 def shard_rows(batch: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays on the mesh, split over rows (axis 0)."""
-    spec = partition_spec(("batch",))
-    return jax.tree.map(
-        lambda x: jax.device_put(x, NamedSharding(mesh, _fit(spec, x, mesh))), batch
-    )
+    return jax.tree.map(jax.device_put, batch, row_shardings(batch, mesh))
+
+
+def whole(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Of an array that lies whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays whole on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, whole(mesh))
 
 
 def parts_of(axis: str) -> int:
     """Into how many parts the current mesh (``jax.set_mesh``) splits a logical axis; 1 without."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else _parts(LOGICAL_TO_MESH[axis], mesh)
+    return 1 if mesh.empty else parts_on(axis, mesh)
+
+
+def parts_on(axis: str, mesh: Mesh | AbstractMesh) -> int:
+    """Into how many parts a mesh splits a logical axis."""
+    return _parts(LOGICAL_TO_MESH[axis], mesh)
 
 
 def on_own_part(

@@ -82,20 +82,20 @@ def _fresh(
     return config, tokenizer
 
 
-def make_decoder(settings: ModelSettings, model: LoadedModel) -> Decoder:
+def make_decoder(settings: ModelSettings, config: ModelConfig) -> Decoder:
     """The policy's module, as the recipe wants it computed."""
     return Decoder(
-        config=model.config,
+        config=config,
         dtype=settings.dtype,
         attention=settings.attention,
         remat=settings.remat,
     )
 
 
-def make_critic(settings: ModelSettings, model: LoadedModel) -> Critic:
+def make_critic(settings: ModelSettings, config: ModelConfig) -> Critic:
     """The critic's module: the same backbone, computed in the same way."""
     return Critic(
-        config=model.config,
+        config=config,
         dtype=settings.dtype,
         attention=settings.attention,
         remat=settings.remat,

@@ -46,8 +46,8 @@ class Workshop:
         return cls(
             config=config,
             model=model,
-            decoder=make_decoder(config.model, model),
-            critic=make_critic(config.model, model),
+            decoder=make_decoder(config.model, model.config),
+            critic=make_critic(config.model, model.config),
             builder=PromptBuilder(
                 tokenizer=model.tokenizer, config=config.prompt, shots=_shots(config)
             ),

@@ -34,7 +34,7 @@ def write_run(folder: Path) -> Params:
             seed=0,
         )
         step = SFTStep(
-            policy=make_decoder(config.model, model),
+            policy=make_decoder(config.model, model.config),
             optimizer=config.sft.optimizer,
             total_steps=1,
             logprob_chunk_tokens=config.model.logprob_chunk_tokens,

@@ -1,0 +1,154 @@
+"""Bytes on one device: what a program is given, what it makes, what lies there besides."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from stepcoder_jax.plan.blueprint import Blueprint, Placed
+from stepcoder_jax.plan.programs import Program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Of one device while one program runs.
+
+    Attributes:
+      arguments, outputs: of the program; ``aliased`` of the outputs lie where arguments lay.
+      temporaries: between the two.
+      code: the program itself.
+      resident: what is kept meanwhile for other programs.
+    """
+
+    arguments: int
+    outputs: int
+    aliased: int
+    temporaries: int
+    resident: int
+    code: int = 0
+
+    @property
+    def peak(self) -> int:
+        """At most at one time, as far as the compiler says."""
+        made = self.outputs - self.aliased + self.temporaries + self.code
+        return self.arguments + made + self.resident
+
+
+def device_bytes(tree: Placed) -> int:
+    """Bytes of a tree of placed shapes on one device; without a place they count whole."""
+    return sum(_bytes(x) for x in jax.tree.leaves(tree))
+
+
+def _bytes(x: Any) -> int:
+    shape = x.shape if x.sharding is None else x.sharding.shard_shape(x.shape)
+    item = 8 if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x.dtype.itemsize
+    return math.prod(shape) * item
+
+
+def compiled_memory(program: Program, compiled: Any) -> Memory:
+    """What the compiler says of a program."""
+    found = compiled.memory_analysis()
+    return Memory(
+        arguments=found.argument_size_in_bytes,
+        outputs=found.output_size_in_bytes,
+        aliased=found.alias_size_in_bytes,
+        temporaries=found.temp_size_in_bytes,
+        code=found.generated_code_size_in_bytes,
+        resident=device_bytes(program.resident),
+    )
+
+
+def estimated_memory(plan: Blueprint, program: Program) -> Memory:
+    """Arguments from their shapes, exactly; temporaries by formula, as if perfectly split.
+
+    Of the layers: what the backward pass keeps of each (``model.remat``) and one layer's work,
+    which with the attention backend ``xla`` holds all logits in float32. Beside them gradients,
+    twice where micro-batches add up, and two copies of a chunk's logits.
+    """
+    match program.name:
+        case "prefill" | "decode":
+            return _while_sampling(plan, program)
+        case "score":
+            pieces = plan.config.ppo.microbatches * plan.config.ppo.minibatches
+            rows = _rows_at_once(plan, plan.config.rows // pieces)
+            outputs, aliased = device_bytes(plan.scores) // _row_parts(plan), 0
+            temporaries = _row_work(plan, rows)
+        case "update":
+            rows = _rows_at_once(plan, plan.update_rows // plan.config.ppo.microbatches)
+            outputs = aliased = device_bytes(plan.state)
+            temporaries = _kept_of_layers(plan, rows) + _row_work(plan, rows)
+            copies = 2 if plan.config.ppo.microbatches > 1 else 1
+            temporaries += copies * device_bytes(plan.policy)
+        case unknown:
+            raise ValueError(f"there is no formula for the program {unknown!r}")
+    return Memory(
+        arguments=device_bytes(program.arguments) + device_bytes(program.arrays),
+        outputs=outputs,
+        aliased=aliased,
+        temporaries=temporaries,
+        resident=device_bytes(program.resident),
+    )
+
+
+def _while_sampling(plan: Blueprint, program: Program) -> Memory:
+    given = device_bytes(program.arguments)
+    if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
+        # Not compiled, so not placed: split as the policy is.
+        given += device_bytes(plan.weights) * _width(plan) // 4 - device_bytes(plan.served)
+    is_prefill = program.name == "prefill"
+    rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
+    written = device_bytes(program.arguments[1])
+    made = _cache_bytes(plan, rows, length) if is_prefill else written
+    return Memory(
+        arguments=given,
+        outputs=made,
+        aliased=0 if is_prefill else made,
+        temporaries=_layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
+        resident=device_bytes(program.resident),
+    )
+
+
+def _rows_at_once(plan: Blueprint, rows: int) -> int:
+    return math.ceil(rows / _row_parts(plan))
+
+
+def _row_work(plan: Blueprint, rows: int) -> int:
+    """One layer, and a chunk's logits twice."""
+    chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
+    return _layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+
+
+def _kept_of_layers(plan: Blueprint, rows: int) -> int:
+    """What the backward pass of one micro-batch finds of the forward pass."""
+    model = plan.model
+    inputs = rows * plan.row_tokens * model.hidden_size * _width(plan)
+    work = 0 if plan.config.model.remat == "layer" else _layer_bytes(plan, rows, plan.row_tokens)
+    return model.num_layers * (inputs + work)
+
+
+def _width(plan: Blueprint) -> int:
+    """Bytes of an activation."""
+    return 2 if plan.config.model.dtype == "bfloat16" else 4
+
+
+def _row_parts(plan: Blueprint) -> int:
+    """Into how many parts rows are split."""
+    tokens = plan.rollouts.tokens
+    return plan.config.rows // tokens.sharding.shard_shape(tokens.shape)[0]
+
+
+def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
+    model = plan.model
+    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * _width(plan)
+    return per_token * rows * length
+
+
+def _layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
+    """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
+    model = plan.model
+    heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
+    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * _width(plan)
+    is_whole = plan.config.model.attention == "xla" and length > 1
+    logits = 2 * 4 * model.num_heads * length * length if is_whole else 0
+    return rows * (length * per_token + logits)
