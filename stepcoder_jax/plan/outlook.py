@@ -185,7 +185,8 @@ def _estimated(
     traced: Products,
     refused: TooLarge | None,
 ) -> Outlook:
-    memory = estimated_memory(plan, program)
+    with on_mesh(plan):
+        memory = estimated_memory(plan, program)
     # What is sampled lies whole on every device: only a layer that is split is shared out.
     is_sampling = program.name in ("prefill", "decode")
     shares = parts_on("heads", plan.mesh) if is_sampling else topology.devices
