@@ -254,8 +254,8 @@ def _add_bench(add: Any) -> None:
     command.add_argument(
         "--remat",
         choices=("none", "layer", "dots"),
-        default="none",
-        help="what the backward pass of an update computes again",
+        default="layer",
+        help="what the backward pass of an update computes again (%(default)s)",
     )
     command.add_argument(
         "--lengths",

@@ -114,15 +114,14 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
     return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
 
 
-def row_shardings(batch: Any, mesh: Mesh | AbstractMesh) -> Any:
-    """Where arrays lie on the mesh that are split over rows (axis 0); ``batch`` or its shapes."""
-    spec = partition_spec(("batch",))
-    return jax.tree.map(lambda x: NamedSharding(mesh, _fit(spec, x, mesh)), batch)
+def row_sharding(x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Where an array lies on the mesh that is split over rows (axis 0); ``x`` or its shape."""
+    return NamedSharding(mesh, _fit(partition_spec(("batch",)), x, mesh))
 
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays on the mesh, split over rows (axis 0)."""
-    return jax.tree.map(jax.device_put, batch, row_shardings(batch, mesh))
+    return jax.tree.map(lambda x: jax.device_put(x, row_sharding(x, mesh)), batch)
 
 
 def whole(mesh: Mesh | AbstractMesh) -> NamedSharding:

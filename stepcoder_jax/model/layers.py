@@ -146,8 +146,8 @@ class Attention(nn.Module):
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         angles: RopeAngles,
-        segments: Int[Array, "B T"] | None,
-        cache: LayerCache | None,
+        segments: Int[Array, "B T"] | None = None,
+        cache: LayerCache | None = None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Attend; with a cache, write the new keys and values first and attend to its slots."""
         query, key, value = self._projected(x)
