@@ -13,10 +13,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from stepcoder_jax.data.builders import BUILDERS, from_example
 from stepcoder_jax.data.json_rows import Rejected
 from stepcoder_jax.data.manual import MANUAL_SETS, checksums
 from stepcoder_jax.data.raw import RawProblem
-from stepcoder_jax.data.refinementers import BUILDERS, from_example
 
 _BATCH = 64
 

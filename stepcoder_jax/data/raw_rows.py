@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stepcoder_jax.data import apps, apps_plus, humaneval, livecodebench, mbpp
@@ -76,8 +77,12 @@ def _folders(path: Path) -> RawRows:
     for pattern in ("*/*", "*/*/*"):
         files = tuple(sorted(f for f in path.glob(pattern) if f.name in apps.FILES))
         if files:
-            return RawRows(files=files, read=lambda f=files: unique(apps.read_apps(path.name, f)))
+            return RawRows(files=files, read=partial(_read_folders, path.name, files))
     raise ProblemError(f"{path}: no folder with {', '.join(apps.FILES)} in it")
+
+
+def _read_folders(split: str, files: Sequence[Path]) -> Iterator[Found]:
+    return unique(apps.read_apps(split, files))
 
 
 def _reader_of(path: Path) -> Callable[[Sequence[Path]], Iterator[Found]]:

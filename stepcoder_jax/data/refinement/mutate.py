@@ -18,6 +18,7 @@ from stepcoder_executor import IoTests
 _INTEGER = re.compile(r"[+-]?\d{1,30}")
 # Larger inputs are not mutated: they are there to be slow, and a mutant says nothing new.
 MAX_INPUT_CHARS = 20_000
+_FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,8 @@ def _changed(value: Any, seen: Seen, rng: random.Random) -> Any:
 
 def _integer(value: int, seen: Seen, rng: random.Random) -> int:
     low, high = min(seen.integers), max(seen.integers)
-    if low == high:
+    if len(seen.integers) < _FEW:
+        # Too few to tell a range from.
         low, high = min(low, 1 if low > 0 else 2 * low), max(2 * high, high)
     match rng.randrange(4):
         case 0:
