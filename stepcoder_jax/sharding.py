@@ -104,7 +104,7 @@ def param_shardings(shapes: Any, axes: Any, mesh: Mesh | AbstractMesh) -> Any:
     """
 
     def sharding(x: Any, names: PartitionSpec) -> NamedSharding:
-        return NamedSharding(mesh, _fit(partition_spec(tuple(names)), x, mesh))
+        return sharding_by(tuple(names), x, mesh)
 
     return jax.tree.map(sharding, shapes, axes)
 
@@ -114,9 +114,14 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
     return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
 
 
+def sharding_by(axes: tuple[str | None, ...], x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Where an array (``x``, or its shape) with these logical axes lies on the mesh."""
+    return NamedSharding(mesh, _fit(partition_spec(axes), x, mesh))
+
+
 def row_sharding(x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Where an array lies on the mesh that is split over rows (axis 0); ``x`` or its shape."""
-    return NamedSharding(mesh, _fit(partition_spec(("batch",)), x, mesh))
+    return sharding_by(("batch",), x, mesh)
 
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:
@@ -162,6 +167,18 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, whole(mesh))
 
 
+def constrained(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    """``x`` in a jitted function, laid on the current mesh (``jax.set_mesh``) by its logical axes.
+
+    Axes that are not named, or that the mesh does not divide, are whole on every device. Without a
+    mesh nothing is said.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, _fit(partition_spec(axes), x, mesh))
+
+
 def parts_of(axis: str) -> int:
     """Into how many parts the current mesh (``jax.set_mesh``) splits a logical axis; 1 without."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -171,6 +188,16 @@ def parts_of(axis: str) -> int:
 def parts_on(axis: str, mesh: Mesh | AbstractMesh) -> int:
     """Into how many parts a mesh splits a logical axis."""
     return _parts(LOGICAL_TO_MESH[axis], mesh)
+
+
+def rounded_up(count: int, axis: str, mesh: Mesh | AbstractMesh | None = None) -> int:
+    """So many entries of a logical axis, and as few more as make it split evenly over a mesh.
+
+    Args:
+      mesh: None: the current one; without any, nothing is split.
+    """
+    parts = parts_of(axis) if mesh is None else parts_on(axis, mesh)
+    return -(-count // parts) * parts
 
 
 def on_own_part(

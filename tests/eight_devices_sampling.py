@@ -1,5 +1,7 @@
 """Run by ``test_sharding.py`` with eight simulated devices: the same rows sampled, sharded and not.
 
+Every device has rows of its own, and a step of decoding sends none of them.
+
 The mesh comes as ``data,fsdp,tensor`` on the command line; a difference ends with an exception.
 """
 
@@ -16,7 +18,8 @@ from test_generate import DECODER, PARAMS, PROMPTS, SAMPLER
 
 from stepcoder_jax.config import MeshConfig
 from stepcoder_jax.model.init import logical_axes
-from stepcoder_jax.model.serving import serving_params
+from stepcoder_jax.model.serving import serving_decoder, serving_params
+from stepcoder_jax.sampling.decode import decode_chunk, empty_state
 from stepcoder_jax.sharding import make_mesh, replicate, shard_params
 
 sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
@@ -35,3 +38,17 @@ for temperature in (0.0, 0.9):
     for row in range(6):
         assert found[row].tokens == expected[row].tokens
         np.testing.assert_allclose(found[row].logprobs, expected[row].logprobs, atol=1e-5)
+
+with jax.set_mesh(mesh):
+    settings, serving = SAMPLER.settings, serving_decoder(DECODER)
+    state = empty_state(decoder=DECODER, settings=settings, slots=16, width=8)
+    n_parts = sizes["data"] * sizes["fsdp"]
+    for x in jax.tree.leaves(state):
+        assert x.sharding.shard_shape(x.shape)[0] == 16 // n_parts, x.sharding
+    stop_now, enough = replicate((jnp.zeros(16, bool), jnp.int32(16)), mesh)
+    chunk = decode_chunk.lower(
+        served, state, stop_now, enough, decoder=serving, settings=settings, steps=4
+    )
+    program = chunk.compile().as_text()
+    assert "all-gather" not in program
+    assert "all-to-all" not in program

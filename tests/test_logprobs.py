@@ -46,8 +46,13 @@ def test_parity_with_a_float64_loop_at_any_chunk_size(chunk_tokens, temperature)
 
 
 @pytest.mark.parametrize("width", [1, 3, 6, T - 1, T, 50])
-def test_a_window_is_that_part_of_the_row_with_the_same_gradients(width):
-    hidden, head, tokens = random_rows()
+@pytest.mark.parametrize(("dtype", "near"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_a_window_is_that_part_of_the_row_with_the_same_gradients(width, dtype, near):
+    with jax.enable_x64(dtype is np.float64):
+        check_window(width, *random_rows(dtype), near)
+
+
+def check_window(width, hidden, head, tokens, near):
     first = jnp.array([1, 4, T - 1])
     place = np.arange(T)[None]
     wanted = (place >= first[:, None]) & (place < first[:, None] + width)
@@ -67,9 +72,11 @@ def test_a_window_is_that_part_of_the_row_with_the_same_gradients(width):
     )
     for a, b in zip(of_windows.__dict__.values(), of_rows.__dict__.values(), strict=True):
         assert np.isfinite(a).all()
-        np.testing.assert_allclose(np.where(wanted, a, 0), np.where(wanted, b, 0), atol=1e-6)
+        np.testing.assert_allclose(
+            np.where(wanted, a, 0), np.where(wanted, b, 0), atol=near, rtol=0
+        )
     for a, b in zip(cut, whole, strict=True):
-        assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
+        assert np.linalg.norm(a - b) <= near * np.linalg.norm(b)
 
 
 def test_logits_outside_of_a_window_are_never_made():

@@ -39,11 +39,18 @@ class LayerCache:
         positions: Int[Array, "B T"],
     ) -> LayerCache:
         """Put new keys and values at their positions; positions ≥ S write nothing."""
-        at = (jnp.arange(key.shape[0])[:, None], slice(None), positions)
+        # A row at a time, so that a mesh that splits rows has nothing to send.
         return LayerCache(
-            keys=self.keys.at[at].set(held(key, key.dtype), mode="drop"),
-            values=self.values.at[at].set(held(value, value.dtype), mode="drop"),
+            keys=_write_rows(self.keys, held(key, key.dtype), positions),
+            values=_write_rows(self.values, held(value, value.dtype), positions),
         )
+
+
+@jax.vmap
+def _write_rows(
+    old: Float[Array, "K S H"], new: Float[Array, "T K H"], at: Int[Array, " T"]
+) -> Array:
+    return old.at[:, at].set(jnp.swapaxes(new, 0, 1), mode="drop")
 
 
 @jax.tree_util.register_dataclass

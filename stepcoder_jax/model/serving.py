@@ -7,6 +7,7 @@ where one larger would not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 
 from stepcoder_jax.model.decoder import Decoder, Params
 from stepcoder_jax.model.product import held, product
+from stepcoder_jax.sharding import constrained
 
 
 def serving_decoder(decoder: Decoder) -> Decoder:
@@ -42,7 +44,8 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
     whole = {name: value for name, value in params.items() if name != "layers"}
     if "unembedding" in whole:
         whole["unembedding"] = whole["unembedding"].T
-    return _held(whole | {f"layer_{i}": layer for i, layer in enumerate(layers)}, dtype)
+    served = _held(whole | {f"layer_{i}": layer for i, layer in enumerate(layers)}, dtype)
+    return jax.tree_util.tree_map_with_path(_placed, served)
 
 
 def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
@@ -51,17 +54,39 @@ def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B 
     return product(hidden, kernel, jnp.float32)
 
 
+# Matrices, outputs × inputs: the logical axes over which each is split.
+# Rows being split over the other mesh axes, a weight that were, too, would be gathered every token.
+_AXES: dict[str, tuple[str | None, ...]] = {
+    "embedding": ("vocab",),
+    "unembedding": ("vocab",),
+    "query_key_value": ("heads",),
+    "output": (None, "heads"),
+    "gate_up": ("mlp",),
+    "down": (None, "mlp"),
+}
+
+
+def _placed(path: Any, x: Array) -> Array:
+    """A parameter where it is read: split over heads, units or vocabulary alone."""
+    return constrained(x, next((_AXES[key.key] for key in path if key.key in _AXES), ()))
+
+
 def _layer(layer: Params) -> dict[str, Any]:
     attention, mlp = dict(layer["attention"]), layer["mlp"]
     heads = [attention.pop(name) for name in ("query", "key", "value")]
     attention["query_key_value"] = {
-        name: jnp.concatenate([_outputs_first(part[name]) for part in heads]) for name in heads[0]
+        name: _joined([_outputs_first(part[name]) for part in heads]) for name in heads[0]
     }
     output = attention["output"]["kernel"]
     attention["output"] = {"kernel": output.reshape(-1, output.shape[-1]).T}
-    gate_up = jnp.concatenate([mlp[name]["kernel"].T for name in ("gate", "up")])
+    gate_up = _joined([mlp[name]["kernel"].T for name in ("gate", "up")])
     mlp = {"gate_up": {"kernel": gate_up}, "down": {"kernel": mlp["down"]["kernel"].T}}
     return {**layer, "attention": attention, "mlp": mlp}
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """Matrices one below the other; how they were split does not suit the whole, so none is."""
+    return jnp.concatenate([constrained(part, ()) for part in parts])
 
 
 def _outputs_first(x: Float[Array, "*D heads H"]) -> Array:

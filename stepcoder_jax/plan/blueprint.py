@@ -4,7 +4,7 @@ The trainer's own functions say what there is, and its placement where it lies; 
 weights.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,7 +34,7 @@ from stepcoder_jax.model.lora import (
 )
 from stepcoder_jax.model.weights import policy_shapes
 from stepcoder_jax.sampling.decode import DecodeSettings, empty_state
-from stepcoder_jax.sharding import param_shardings, row_sharding, whole
+from stepcoder_jax.sharding import param_shardings, rounded_up, row_sharding, sharding_by, whole
 from stepcoder_jax.starting_model import make_critic, make_decoder
 from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
 
@@ -73,7 +73,7 @@ class Blueprint:
     @property
     def slots(self) -> int:
         """Rows decoded together."""
-        return min(self.config.sampling.slots, self.config.rows)
+        return rounded_up(min(self.config.sampling.slots, self.config.rows), "batch", self.mesh)
 
     @cached_property
     def weights(self) -> Placed:
@@ -189,6 +189,7 @@ class Blueprint:
         """Prompts that are read together, and their lengths."""
         width = self.config.rollout.prompt_buckets[-1]
         count = min(self.config.sampling.prefill_prompts, self.config.rollout.problems)
+        count = rounded_up(count, "batch", self.mesh)
         tokens = jax.ShapeDtypeStruct((count, width), jnp.int32)
         return self.whole((tokens, jax.ShapeDtypeStruct((count,), jnp.int32)))
 
@@ -196,10 +197,14 @@ class Blueprint:
     def decode_state(self) -> Placed:
         """Rows in the middle of their responses."""
         width, settings = self.config.rollout.prompt_buckets[-1], self.decode_settings
-        # The sampler puts it whole on every device.
-        return self.whole(
-            jax.eval_shape(lambda: empty_state(self.decoder, settings, self.slots, width))
+        shapes = jax.eval_shape(
+            lambda: empty_state(
+                decoder=self.decoder, settings=settings, slots=self.slots, width=width
+            )
         )
+        axes = ("batch", "kv_heads")
+        cache = jax.tree.map(lambda x: _placed(x, sharding_by(axes, x, self.mesh)), shapes.cache)
+        return replace(self._rows(shapes), cache=cache)
 
     @property
     def decode_settings(self) -> DecodeSettings:

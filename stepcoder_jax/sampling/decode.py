@@ -1,9 +1,10 @@
 """The jitted half of generation: one state record, prefill, placing rows, a chunk of decode steps.
 
-Parameters and decoder are those for serving (``model.serving``) everywhere here.
+Parameters and decoder are those for serving (``model.serving``) everywhere here. On a mesh every
+device has rows of its own, and of the cache the heads that ``sharding`` gives it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import jax
@@ -16,6 +17,7 @@ from stepcoder_jax.model.cache import KVCache, init_cache
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.serving import next_logits
 from stepcoder_jax.sampling.draw import draw
+from stepcoder_jax.sharding import constrained
 from stepcoder_jax.types import Params
 
 
@@ -103,10 +105,13 @@ class Placing:
     keys: Key[Array, " S"]
 
 
-def empty_state(decoder: Decoder, settings: DecodeSettings, slots: int, width: int) -> DecodeState:
+@partial(jax.jit, static_argnames=("decoder", "settings", "slots", "width"))
+def empty_state(
+    *, decoder: Decoder, settings: DecodeSettings, slots: int, width: int
+) -> DecodeState:
     """Slots without rows, for prompts of at most ``width`` tokens."""
     shape = (slots, settings.max_new_tokens)
-    return DecodeState(
+    state = DecodeState(
         tokens=jnp.full(shape, settings.pad_token, jnp.int32),
         logprobs=jnp.zeros(shape, jnp.float32),
         written=jnp.zeros(slots, jnp.int32),
@@ -117,6 +122,7 @@ def empty_state(decoder: Decoder, settings: DecodeSettings, slots: int, width: i
         keys=jax.random.split(jax.random.key(0), slots),
         cache=init_cache(decoder.config, slots, width + settings.max_new_tokens, decoder.dtype),
     )
+    return _split_rows(state)
 
 
 @partial(jax.jit, static_argnames=("decoder",))
@@ -124,6 +130,7 @@ def prefill(
     params: Params, prompts: Int[Array, "G P"], lengths: Int[Array, " G"], *, decoder: Decoder
 ) -> ReadPrompts:
     """Reads right-padded prompts, each at least one token long, once each."""
+    prompts = constrained(prompts, ("batch",))
     read = apply.prefill(decoder, params, prompts)
     last = jnp.take_along_axis(read.hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
     return ReadPrompts(lengths=lengths, logits=next_logits(params, last), cache=read.cache)
@@ -134,6 +141,8 @@ def place_rows(
     state: DecodeState, read: ReadPrompts, placing: Placing, *, settings: DecodeSettings
 ) -> DecodeState:
     """Begins rows in slots whose rows have ended: one of a prompt, or several."""
+    # A prompt's rows may lie on any device: its cache goes to all of them, once.
+    read = replace(read, cache=_split_heads(read.cache, None))
 
     def place(i: Int[Array, ""], state: DecodeState) -> DecodeState:
         prompt, slot = placing.prompts[i], placing.slots[i]
@@ -155,7 +164,7 @@ def place_rows(
             cache=jax.tree.map(copy, state.cache, read.cache),
         )
 
-    return jax.lax.fori_loop(0, placing.count, place, state)
+    return _split_rows(jax.lax.fori_loop(0, placing.count, place, state))
 
 
 @partial(jax.jit, static_argnames=("decoder", "settings", "steps"), donate_argnames=("state",))
@@ -175,7 +184,7 @@ def decode_chunk(
       stop_now: rows that the host wants ended (a stop string was found).
       enough_done: returns early when so many slots have no row, or only one that has ended.
     """
-    state = replace(state, is_done=state.is_done | stop_now)
+    state = _split_rows(replace(state, is_done=state.is_done | stop_now))
 
     def unfinished(carry: tuple[Int[Array, ""], DecodeState]) -> Bool[Array, ""]:
         taken, state = carry
@@ -196,20 +205,36 @@ def decode_step(
     keys = jax.vmap(jax.random.fold_in)(state.keys, state.written)
     token, logprob = draw(state.logits, keys, settings.temperature, settings.top_p, settings.top_k)
     is_open = ~state.is_done
-    rows = jnp.arange(token.shape[0])
     # A row that has ended writes out of range, which drops the write.
-    at = (rows, jnp.where(is_open, state.written, settings.max_new_tokens))
+    at = jnp.where(is_open, state.written, settings.max_new_tokens)
     written = state.written + is_open
     ended = (token == settings.end_token) | (written >= state.budget)
     where = jnp.where(is_open, state.position, state.cache.slots)
     read = apply.decode(decoder, params, token, where, state.cache)
-    return replace(
+    state = replace(
         state,
-        tokens=state.tokens.at[at].set(token, mode="drop"),
-        logprobs=state.logprobs.at[at].set(logprob, mode="drop"),
+        tokens=_write(state.tokens, at, token),
+        logprobs=_write(state.logprobs, at, logprob),
         written=written,
         position=state.position + is_open,
         logits=next_logits(params, read.hidden[:, 0]),
         is_done=state.is_done | ended,
         cache=read.cache,
     )
+    return _split_rows(state)
+
+
+@jax.vmap
+def _write(row: Array, at: Int[Array, ""], entry: Array) -> Array:
+    return row.at[at].set(entry, mode="drop")
+
+
+def _split_rows(state: DecodeState) -> DecodeState:
+    """The slots, shared out over the mesh."""
+    names = [f.name for f in fields(state) if f.name != "cache"]
+    rows = {name: constrained(getattr(state, name), ("batch",)) for name in names}
+    return replace(state, **rows, cache=_split_heads(state.cache, "batch"))
+
+
+def _split_heads(cache: KVCache, rows: str | None) -> KVCache:
+    return jax.tree.map(lambda x: constrained(x, (rows, "kv_heads")), cache)

@@ -29,6 +29,7 @@ from stepcoder_jax.sampling.decode import (
     prefill,
 )
 from stepcoder_jax.sampling.stops import StopFinder
+from stepcoder_jax.sharding import rounded_up
 from stepcoder_jax.types import Params, Prompt, Sample
 
 # Where rows wait, decoding is left for them as soon as this share of the slots is free.
@@ -43,8 +44,9 @@ class Sampler:
       decoder: as it is trained.
       prompt_buckets: allowed prompt widths, ascending; prompts are read at the smallest that fits,
         so that at most this many programs are compiled for each.
-      slots: rows decoded together.
-      prefill_prompts: prompts read together; the samples of a prompt share one reading.
+      slots: rows decoded together; on a mesh rounded up, so that each device has as many.
+      prefill_prompts: prompts read together, rounded up likewise; the samples of a prompt share one
+        reading.
       chunk_tokens: decode steps between two looks of the host, at most.
       stop: strings that end a response.
       place: puts input arrays where the parameters are (the mesh).
@@ -137,11 +139,15 @@ class _Batch:
         self._waiting = deque(i * samples + j for i in by_length for j in range(samples))
         self._reading: dict[int, int] = {}
         self._read: ReadPrompts | None = None
-        self._slots: list[_Row | None] = [None] * min(sampler.slots, n_rows)
+        n_slots = rounded_up(min(sampler.slots, n_rows), "batch")
+        self._slots: list[_Row | None] = [None] * n_slots
         width = sampler.width(prompts)
         self._params = params
-        self._state = sampler.place(
-            empty_state(sampler.decoder, sampler.settings, len(self._slots), width)
+        self._state = empty_state(
+            decoder=sampler.decoder,
+            settings=sampler.settings,
+            slots=len(self._slots),
+            width=width,
         )
 
     def run(self) -> Iterator[tuple[int, Sample]]:
@@ -166,7 +172,7 @@ class _Batch:
     def _read_more(self) -> None:
         """Read the next prompts, in the place of those that all rows have begun from."""
         sampler = self._sampler
-        n_read = min(sampler.prefill_prompts, len(self._prompts))
+        n_read = rounded_up(min(sampler.prefill_prompts, len(self._prompts)), "batch")
         chosen = [self._unread.popleft() for _ in range(min(n_read, len(self._unread)))]
         # Fewer than usual are filled up: one compiled shape.
         filled = [self._prompts[i] for i in chosen + chosen[-1:] * (n_read - len(chosen))]

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import flax.linen as nn
 import flax.traverse_util as traverse
@@ -43,11 +42,13 @@ def random_adapters(config: ModelConfig, lora: LoRAConfig = LORA) -> dict:
     return jax.tree.unflatten(tree, drawn)
 
 
-@partial(jax.jit, static_argnames=("decoder", "lora"), compiler_options=QUICK_TO_COMPILE)
-def hidden_of(decoder: Decoder, base: dict, adapters: dict | None, lora: LoRAConfig) -> jax.Array:
+def states(decoder: Decoder, base: dict, adapters: dict | None, lora: LoRAConfig) -> jax.Array:
     trained, frozen = (base, None) if adapters is None else (adapters, base)
     weights = policy_weights(trained, frozen, lora)
     return hidden_states(decoder, weights.params, TOKENS, weights.adapters)
+
+
+hidden_of = jax.jit(states, static_argnames=("decoder", "lora"), compiler_options=QUICK_TO_COMPILE)
 
 
 def test_the_targets_of_a_recipe_are_the_matrices_of_a_layer() -> None:
@@ -165,12 +166,15 @@ def test_gradients_of_a_whole_models_adapters_are_the_chain_rule() -> None:
     decoder = Decoder(config=config, remat="layer")
 
     def loss(adapters: dict) -> jax.Array:
-        return jnp.mean(jnp.sin(hidden_of(decoder, base, adapters, LORA)))
+        return jnp.mean(jnp.sin(states(decoder, base, adapters, LORA)))
 
     def merged_loss(adapters: dict) -> jax.Array:
-        return jnp.mean(jnp.sin(hidden_of(decoder, merge(base, adapters, LORA), None, LORA)))
+        return jnp.mean(jnp.sin(states(decoder, merge(base, adapters, LORA), None, LORA)))
 
-    found, expected = (traverse.flatten_dict(jax.grad(f)(adapters)) for f in (loss, merged_loss))
+    found, expected = (
+        traverse.flatten_dict(jax.jit(jax.grad(f), compiler_options=QUICK_TO_COMPILE)(adapters))
+        for f in (loss, merged_loss)
+    )
     for path, gradient in expected.items():
         assert jnp.linalg.norm(gradient) > 1e-4, path
         gap = jnp.linalg.norm(found[path] - gradient) / jnp.linalg.norm(gradient)
