@@ -1,0 +1,142 @@
+#!/bin/sh
+# Sourced by the scripts beside it: options are read and checked, and every command is either run or, with
+# --dry-run, printed as a shell would take it. Without --dry-run it is printed too, on standard error.
+#
+# The script that sources it then says what it takes:
+#   takes="zone config"   options with a value: --zone X sets $zone
+#   switches="spot"       options without one: --spot sets spot=true
+#   actions="up down"     words, of which one is given; it is $action
+# What stands behind -- are fields of the recipe: they go to the trainer.
+script=${0##*/}
+takes=
+switches=
+actions=
+action=
+config=
+overrides=
+dry_run=false
+
+say() { echo "$script: $*" >&2; }
+
+# Bad usage: one line that names what is wrong, its value and what is allowed.
+refuse() {
+    say "$*"
+    exit 2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# Prints its arguments as one line that a shell reads as the same arguments.
+quoted() {
+    separator=
+    for word in "$@"; do
+        case $word in
+        '' | *[!A-Za-z0-9_./:=,@%+-]*)
+            word=$(printf '%s\n' "$word" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/") ;;
+        esac
+        printf '%s%s' "$separator" "$word"
+        separator=' '
+    done
+}
+
+# Runs a command, or prints it.
+run() {
+    if [ "$dry_run" = true ]; then
+        quoted "$@"
+        echo
+        return 0
+    fi
+    say "$(quoted "$@")"
+    "$@"
+}
+
+# The same in place of this shell, so that a signal reaches the command itself.
+run_last() {
+    if [ "$dry_run" = true ]; then
+        run "$@"
+        exit 0
+    fi
+    say "$(quoted "$@")"
+    exec "$@"
+}
+
+# The command line of the trainer as a shell reads it, the fields behind -- at its end. Several processes
+# find each other by what Slurm, GKE and TPU VMs tell them (jax.distributed).
+trainer() {
+    quoted .venv/bin/stepcoder train --config "$config"
+    printf '%s' "${overrides:+ $overrides}"
+}
+
+# The comment at the head of the script, without its first line.
+help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+
+# Reads the command line; what begins with no dash is the action, if the script has $actions.
+read_options() {
+    while [ $# -gt 0 ]; do
+        option=$1
+        shift
+        case $option in
+        -h | --help)
+            help
+            exit 0
+            ;;
+        --)
+            overrides=$(quoted "$@")
+            return 0
+            ;;
+        --*=*)
+            refuse "$option: write the value apart, ${option%%=*} ${option#*=}"
+            ;;
+        --*)
+            name=$(printf '%s' "${option#--}" | tr - _)
+            case " $takes " in
+            *" $name "*)
+                [ $# -gt 0 ] || refuse "$option has no value"
+                eval "$name=\$1"
+                shift
+                continue
+                ;;
+            esac
+            case " dry_run $switches " in
+            *" $name "*) eval "$name=true" ;;
+            *) refuse "$option is not an option; allowed:$(option_list); the trainer's go behind --" ;;
+            esac
+            ;;
+        *)
+            [ -z "$action" ] || refuse "'$option': there is an action already, $action"
+            action=$option
+            ;;
+        esac
+    done
+}
+
+option_list() {
+    for name in $takes dry_run $switches; do
+        printf ' --%s' "$(printf '%s' "$name" | tr _ -)"
+    done
+}
+
+# check NAME PATTERN MEANING: the whole value of $NAME fits the extended regular expression.
+check() {
+    eval "value=\$$1"
+    option=--$(printf '%s' "$1" | tr _ -)
+    [ -n "$value" ] || refuse "$option is missing: $3"
+    printf '%s' "$value" | grep -Exq -e "$2" && [ "$(printf '%s' "$value" | wc -l)" -eq 0 ] ||
+        refuse "$option is '$value'; allowed: $3"
+}
+
+# A recipe is looked for where the script runs; where it will run it has the same path in the checkout.
+check_config() {
+    [ -n "$config" ] || refuse "--config is missing: a recipe, such as configs/quickstart.yaml"
+    [ -f "$config" ] || refuse "--config is '$config': there is no such file in $(pwd)"
+}
+
+check_action() {
+    case " $actions " in
+    *" $action "*) [ -z "$action" ] || return 0 ;;
+    esac
+    refuse "the action is '$action'; allowed: $actions"
+}
