@@ -6,7 +6,8 @@
 #   takes="zone config"   options with a value: --zone X sets $zone
 #   switches="spot"       options without one: --spot sets spot=true
 #   actions="up down"     words, of which one is given; it is $action
-# What stands behind -- are fields of the recipe: they go to the trainer.
+# Fields of the recipe stand behind --; they go to the trainer. Variables of the functions here begin with _,
+# because sh has no local ones.
 script=${0##*/}
 takes=
 switches=
@@ -31,14 +32,14 @@ fail() {
 
 # Prints its arguments as one line that a shell reads as the same arguments.
 quoted() {
-    separator=
-    for word in "$@"; do
-        case $word in
+    _separator=
+    for _word in "$@"; do
+        case $_word in
         '' | *[!A-Za-z0-9_./:=,@%+-]*)
-            word=$(printf '%s\n' "$word" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/") ;;
+            _word=$(printf '%s\n' "$_word" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/") ;;
         esac
-        printf '%s%s' "$separator" "$word"
-        separator=' '
+        printf '%s%s' "$_separator" "$_word"
+        _separator=' '
     done
 }
 
@@ -76,9 +77,9 @@ help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 # Reads the command line; what begins with no dash is the action, if the script has $actions.
 read_options() {
     while [ $# -gt 0 ]; do
-        option=$1
+        _option=$1
         shift
-        case $option in
+        case $_option in
         -h | --help)
             help
             exit 0
@@ -88,44 +89,45 @@ read_options() {
             return 0
             ;;
         --*=*)
-            refuse "$option: write the value apart, ${option%%=*} ${option#*=}"
+            refuse "$_option: write the value apart, ${_option%%=*} ${_option#*=}"
             ;;
+        --*[!a-z-]*) refuse "$_option is not an option; allowed:$(option_list)" ;;
         --*)
-            name=$(printf '%s' "${option#--}" | tr - _)
+            _name=$(printf '%s' "${_option#--}" | tr - _)
             case " $takes " in
-            *" $name "*)
-                [ $# -gt 0 ] || refuse "$option has no value"
-                eval "$name=\$1"
+            *" $_name "*)
+                [ $# -gt 0 ] || refuse "$_option has no value"
+                eval "$_name=\$1"
                 shift
                 continue
                 ;;
             esac
             case " dry_run $switches " in
-            *" $name "*) eval "$name=true" ;;
-            *) refuse "$option is not an option; allowed:$(option_list); the trainer's go behind --" ;;
+            *" $_name "*) eval "$_name=true" ;;
+            *) refuse "$_option is not an option; allowed:$(option_list); the trainer's go behind --" ;;
             esac
             ;;
         *)
-            [ -z "$action" ] || refuse "'$option': there is an action already, $action"
-            action=$option
+            [ -z "$action" ] || refuse "'$_option': there is an action already, $action"
+            action=$_option
             ;;
         esac
     done
 }
 
 option_list() {
-    for name in $takes dry_run $switches; do
-        printf ' --%s' "$(printf '%s' "$name" | tr _ -)"
+    for _name in $takes dry_run $switches; do
+        printf ' --%s' "$(printf '%s' "$_name" | tr _ -)"
     done
 }
 
 # check NAME PATTERN MEANING: the whole value of $NAME fits the extended regular expression.
 check() {
-    eval "value=\$$1"
-    option=--$(printf '%s' "$1" | tr _ -)
-    [ -n "$value" ] || refuse "$option is missing: $3"
-    printf '%s' "$value" | grep -Exq -e "$2" && [ "$(printf '%s' "$value" | wc -l)" -eq 0 ] ||
-        refuse "$option is '$value'; allowed: $3"
+    eval "_value=\$$1"
+    _option=--$(printf '%s' "$1" | tr _ -)
+    [ -n "$_value" ] || refuse "$_option is missing: $3"
+    printf '%s' "$_value" | grep -Exq -e "$2" && [ "$(printf '%s' "$_value" | wc -l)" -eq 0 ] ||
+        refuse "$_option is '$_value'; allowed: $3"
 }
 
 # A recipe is looked for where the script runs; where it will run it has the same path in the checkout.

@@ -22,8 +22,8 @@ with open({log!r}, "a") as log:
 """
 # What the scripts may use of the system itself.
 TOOLS = (
-    *("sh", "bash", "env", "grep", "sed", "tr", "cat", "head", "wc", "dirname", "rm", "mktemp"),
-    *("printf", "date", "sleep", "kill", "true"),
+    *("sh", "bash", "env", "grep", "sed", "tr", "cat", "head", "wc", "dirname", "rm"),
+    *("printf", "sleep", "kill", "true"),
 )
 
 
