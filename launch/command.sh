@@ -64,6 +64,12 @@ run_last() {
     exec "$@"
 }
 
+# .venv with an extra of this package. pip keeps the locked jax and adds what belongs to it.
+set_up() {
+    run sh launch/setup.sh
+    run .venv/bin/python -m pip install --quiet --no-build-isolation --editable ".[$1]"
+}
+
 # The command line of the trainer as a shell reads it, the fields behind -- at its end. Several processes
 # find each other by what Slurm, GKE and TPU VMs tell them (jax.distributed).
 trainer() {
@@ -72,7 +78,7 @@ trainer() {
 }
 
 # The comment at the head of the script, without its first line.
-help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+help() { sed -n '2,${/^#SBATCH/q;/^[^#]/q;s/^# \{0,1\}//p;}' "$0"; }
 
 # Reads the command line; what begins with no dash is the action, if the script has $actions.
 read_options() {

@@ -46,12 +46,6 @@ check_driver() {
         fail "the NVIDIA driver is $(echo "$versions" | head -n 1); CUDA 12 needs $least_driver or newer"
 }
 
-# pip keeps the locked jax and adds the CUDA packages that belong to it.
-set_up() {
-    run sh launch/setup.sh
-    run .venv/bin/python -m pip install --quiet --no-build-isolation --editable '.[cuda]'
-}
-
 check_jax() {
     run env JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_PREALLOCATE=false .venv/bin/python -c \
         "import jax; n = jax.device_count(); assert n >= $gpus, f'JAX sees {n} GPUs, not $gpus'"
@@ -63,6 +57,6 @@ start() {
 }
 
 check_driver
-set_up
+set_up cuda
 check_jax
 start
