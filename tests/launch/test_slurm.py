@@ -21,7 +21,8 @@ import signal, time
 stops = []
 signal.signal(signal.SIGTERM, lambda *_: stops.append(1))
 open({ready!r}, "w").close()
-while not stops:
+end = time.monotonic() + 30
+while not stops and time.monotonic() < end:
     time.sleep(0.01)
 time.sleep(0.3)
 sys.exit({status} if len(stops) == 1 else 9)
