@@ -30,6 +30,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 # shellcheck source=launch/command.sh
 . launch/command.sh
+# shellcheck source=launch/manifest.sh
+. launch/manifest.sh
 
 actions="submit show status logs delete xpk"
 takes="name namespace image accelerator topology config claim slots max_restarts worker cluster zone"
@@ -82,35 +84,18 @@ check_slice() {
     esac
 }
 
-# NAME=VALUE ... in place of ${NAME} in the manifest.
 manifest() {
-    set -- "NAME=$name" "IMAGE=$image" "ACCELERATOR=$accelerator" "TOPOLOGY=$topology" \
-        "HOSTS=$hosts" "CHIPS_PER_HOST=$chips_per_host" "CPUS=$((slots + 16))" \
+    fill launch/gke/jobset.yaml "NAME=$name" "IMAGE=$image" "ACCELERATOR=$accelerator" \
+        "TOPOLOGY=$topology" "HOSTS=$hosts" "CHIPS_PER_HOST=$chips_per_host" "CPUS=$((slots + 16))" \
         "MEMORY_GIB=$((64 + (slots + 1) / 2))" "MAX_RESTARTS=$max_restarts" "CLAIM=$claim" \
         "TRAINER=$(trainer)"
-    edits='/^#/d; s/ # where --spot is given$//'
-    [ "$spot" = true ] || edits='/^#/d; / # where --spot is given$/d'
-    for setting in "$@"; do
-        value=$(printf '%s' "${setting#*=}" | sed 's/[&|\\]/\\&/g')
-        edits="$edits; s|\${${setting%%=*}}|$value|"
-    done
-    sed "$edits" launch/gke/jobset.yaml
 }
 
 kube() { run kubectl --namespace "$namespace" "$@"; }
 
-# With --dry-run as a shell would do it, so that the whole manifest is seen.
 submit() {
-    file=.cache/$name.yaml
-    run mkdir -p .cache
-    if [ "$dry_run" = true ]; then
-        echo "cat >$file <<'END'"
-        manifest
-        echo END
-    else
-        manifest >"$file"
-    fi
-    kube apply --filename "$file"
+    write ".cache/$name.yaml" manifest
+    kube apply --filename ".cache/$name.yaml"
 }
 
 # XPK names a slice by its cores where it has two a chip.
