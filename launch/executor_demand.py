@@ -205,12 +205,19 @@ def table(options: argparse.Namespace) -> Iterator[str]:
             demand(engine, cost, min(hosts, HOSTS_LOOKED_AT), options.share) for cost in costs
         )
         cells = (
-            *(chips, hosts, f"{engine.step_s * 1e3:.2f}", f"{few.rollouts_per_s * hosts:,.0f}"),
-            *(f"{few.rollouts_per_s * costs[0].mean_s:.1f}"),
-            *(f"{engine.full_rate * costs[0].mean_s:.1f}", few.cores, f"{few.wait_s * 1e3:.0f}"),
-            *(many.cores, f"{many.wait_s * 1e3:.0f}", many.cores * hosts),
+            str(chips),
+            str(hosts),
+            f"{engine.step_s * 1e3:.2f}",
+            f"{few.rollouts_per_s * hosts:,.0f}",
+            f"{few.rollouts_per_s * costs[0].mean_s:.1f}",
+            f"{engine.full_rate * costs[0].mean_s:.1f}",
+            str(few.cores),
+            f"{few.wait_s * 1e3:.0f}",
+            str(many.cores),
+            f"{many.wait_s * 1e3:.0f}",
+            str(many.cores * hosts),
         )
-        yield "| " + " | ".join(map(str, cells)) + " |"
+        yield "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -90,3 +91,31 @@ def test_more_rollouts_need_more_cores_and_never_fewer_than_are_busy(demand):
         assert needed.cores >= needed.rollouts_per_s * programs.mean_s
         cores.append(needed.cores)
     assert cores[0] < cores[1] < cores[2]
+
+
+def test_the_table_has_a_figure_under_every_head(demand, monkeypatch):
+    engine = demand.Engine(
+        rows=64, slots=32, step_s=0.001, chunk_tokens=16, mean_tokens=50, max_tokens=512
+    )
+    monkeypatch.setattr(demand, "engine_of", lambda *_: (engine, 8, 2))
+    options = Namespace(
+        config=ROOT / "configs" / "quickstart.yaml",
+        topology=["v5e:2x4"],
+        rows_per_slot=4,
+        mean_tokens=50.0,
+        share=0.01,
+        cpu_ms=5.0,
+        timeouts=0.5,
+        timeout_s=1.0,
+    )
+    head, line, row = (
+        [cell.strip() for cell in text.split("|")[1:-1]] for text in demand.table(options)
+    )
+    assert len(head) == len(line) == len(row)
+    figures = dict(zip(head, row, strict=True))
+    assert (figures["chips"], figures["hosts"], figures["ms a step"]) == ("8", "2", "1.00")
+    # 32 slots whose rows stay for 50 ms, 5 ms of CPU time each.
+    assert figures["while all slots are full"] == "3.2"
+    # Every other program takes a second, and generation a fraction of one: a core for each.
+    assert int(figures["cores, all"]) == 2 * int(figures["with timeouts: cores a host"])
+    assert 16 < int(figures["with timeouts: cores a host"]) <= 64
