@@ -9,6 +9,7 @@ docs/executor_demand.md.
 
 import argparse
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from stepcoder_jax.config import RunConfig
+from stepcoder_jax.plan.chips import CHIPS
 from stepcoder_jax.plan.plan import make_plan
 from stepcoder_jax.recipe import load_config
 
-CHIPS_PER_HOST = 4
+CHIPS_PER_HOST = {"tpu": 4, "gpu": 8}
 # Hosts are alike: the slowest of these stands for all.
 HOSTS_LOOKED_AT = 16
 # Deciles of the time that a program of the executor's benchmark takes, over their mean: measured
@@ -156,12 +158,18 @@ def engine_of(
 ) -> tuple[Engine, int, int]:
     """A host's engine, the number of chips and that of hosts."""
     alone = config.sampling.slots
-    chips = int(np.prod([int(part) for part in topology.partition(":")[2].split("x")]))
+    name, _, shape = topology.partition(":")
+    chips = math.prod(int(part) for part in shape.split("x"))
     sampling = replace(config.sampling, slots=alone * chips)
+    # Decoding reads the cache alike with every back end, and this one is planned for everywhere.
+    model = replace(config.model, attention="xla")
     result = make_plan(
-        replace(config, sampling=sampling), topology, programs=("decode",), compiles=False
+        replace(config, sampling=sampling, model=model),
+        topology,
+        programs=("decode",),
+        compiles=False,
     )
-    here = min(chips, CHIPS_PER_HOST)
+    here = min(chips, CHIPS_PER_HOST[CHIPS[name].platform])
     engine = Engine(
         rows=alone * here * rows_per_slot,
         slots=alone * here,
@@ -197,6 +205,8 @@ def table(options: argparse.Namespace) -> Iterator[str]:
     ]
     yield "| " + " | ".join(HEAD) + " |"
     yield "|" + "---|" * len(HEAD)
+    if options.model is not None:
+        config = replace(config, model=replace(config.model, path=options.model))
     for topology in options.topology:
         engine, chips, hosts = engine_of(
             config, topology, options.rows_per_slot, options.mean_tokens
@@ -225,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("config", type=Path, help="a recipe: slots and prompt length of one chip")
     parser.add_argument("topology", nargs="+", help="as `stepcoder plan --topology` takes it")
+    parser.add_argument("--model", type=Path, help="folder with its config.json, if not here")
     parser.add_argument("--rows-per-slot", type=int, default=4, help="rollouts of an iteration")
     parser.add_argument("--mean-tokens", type=float, default=58, help="of a response")
     parser.add_argument("--cpu-ms", type=float, default=6.73, help="of a program")

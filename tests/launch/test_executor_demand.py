@@ -101,6 +101,7 @@ def test_the_table_has_a_figure_under_every_head(demand, monkeypatch):
     options = Namespace(
         config=ROOT / "configs" / "quickstart.yaml",
         topology=["v5e:2x4"],
+        model=None,
         rows_per_slot=4,
         mean_tokens=50.0,
         share=0.01,
