@@ -71,10 +71,10 @@ def test_a_slot_that_is_free_takes_the_next_row(demand):
 
 
 def test_the_drawn_programs_cost_what_was_measured(demand):
-    programs = demand.Programs(cpu_s=0.006, timeouts=0.1, timeout_s=0.5)
+    programs = demand.Programs(cpu_s=0.006, timeouts=0.5, timeout_s=0.5)
     drawn = programs.draw(200_000, np.random.default_rng(0))
-    assert drawn.mean() == pytest.approx(programs.mean_s, rel=0.02)
-    assert (drawn == 0.5).mean() == pytest.approx(0.1, rel=0.05)
+    assert drawn.mean() == pytest.approx(programs.mean_s, rel=0.01)
+    assert (drawn == 0.5).mean() == pytest.approx(0.5, rel=0.05)
     short = drawn[drawn < 0.5]
     assert np.quantile(short, 0.5) == pytest.approx(0.006, rel=0.05)
     assert short.min() > 0
