@@ -77,7 +77,8 @@ check_slice() {
     [ $((chips % chips_per_host)) -eq 0 ] ||
         refuse "--topology is '$topology', $chips chips; allowed: multiples of $chips_per_host, as a host has"
     hosts=$((chips / chips_per_host))
-    overrides="--run_dir /mnt/stepcoder/runs/$name --executor.slots $slots --executor.isolation required${overrides:+ $overrides}"
+    ours="--run_dir /mnt/stepcoder/runs/$name --executor.slots $slots --executor.isolation required"
+    overrides="$ours${overrides:+ $overrides}"
     case $overrides in
     *"
 "*) refuse "-- '$overrides': a field has more than one line; put it into the recipe" ;;
