@@ -5,7 +5,7 @@
 # (3.12 to 3.14) and can make a virtual environment (Debian's python3 cannot without python3-venv).
 # Order: $PYTHON, names on PATH, pyenv's versions, uv's, and at last a Python that uv downloads.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 say() { echo "setup: $*" >&2; }
 
