@@ -149,6 +149,29 @@ def test_tests_are_made_only_where_solutions_agree(tmp_path, capsys):
     assert len(alone["tests"]["inputs"]) == 2
 
 
+COMPARES = "a, b = map(int, input().split())\nprint('yes' if a >= b and a else 'no')\n"
+# Programs that are wrong where the given tests do not look.
+WRONG = {
+    "strict": lambda a, b: a > b and a,
+    "off by one": lambda a, b: a >= b + 1 and a,
+    "the other one": lambda a, b: a >= b and b,
+    "no zero": lambda a, b: a >= b,
+}
+
+
+def test_made_tests_catch_what_the_given_ones_let_pass(tmp_path, capsys):
+    given = {"inputs": ["9 4\n", "4 9\n", "0 7\n"], "outputs": ["yes\n", "no\n", "no\n"]}
+    solutions = [COMPARES, COMPARES.replace("and a", "and a != 0")]
+    build(tmp_path, capsys, rows=[row(0, solutions, input_output=json.dumps(given))])
+    (written,) = lines(tmp_path / "out" / "problems.jsonl")
+    pairs = zip(written["tests"]["inputs"], written["tests"]["outputs"], strict=True)
+    told = [(tuple(map(int, text.split())), output == "yes\n") for text, output in pairs]
+    for name, wrong in WRONG.items():
+        failed = [numbers for numbers, is_yes in told if bool(wrong(*numbers)) != is_yes]
+        assert failed, name
+        assert not {numbers for numbers, _ in told[:3]}.intersection(failed), name
+
+
 @pytest.mark.parametrize("source", [BY_TIME, BY_INTERPRETER])
 def test_a_solution_that_answers_differently_is_dropped(tmp_path, capsys, source):
     tests = {"inputs": ["2\n"], "outputs": ["1.0\n"]}
