@@ -13,7 +13,7 @@ import yaml
 from stepcoder_executor import Executor, Result, Verdict
 
 from stepcoder_jax import __version__
-from stepcoder_jax.config import ExecutorSettings, RunConfig
+from stepcoder_jax.config import ConfigError, ExecutorSettings, RunConfig
 from stepcoder_jax.data.problems import problem_to_json
 from stepcoder_jax.problem import Problem
 from stepcoder_jax.recipe import encode_config
@@ -95,9 +95,24 @@ def verdict_row(task: str, result: Result) -> dict[str, str]:
     return {"task_id": task, "verdict": result.verdict.value, "detail": detail}
 
 
+def make_place(flag: str, path: Path | None) -> None:
+    """Makes the folder of a file that is written at the end, so that hours are not lost to it.
+
+    Raises:
+      ConfigError: there cannot be such a file.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{flag} {path}: is a folder; give the file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{flag} {path}: {path.parent} is no folder") from error
+
+
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes a result file in one step, and the folder it is in if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a result file in one step; its folder is there."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)

@@ -15,6 +15,7 @@ from stepcoder_jax.eval_record import (
     Preflight,
     conditions,
     file_hashes,
+    make_place,
     preflight,
     verdict_row,
     write_record,
@@ -82,6 +83,8 @@ def evaluate_model(
     Raises:
       ModelLoadError, ProblemError, ConfigError: what is wrong with what was named.
     """
+    make_place("--out", out)
+    make_place("--save-samples", save_samples)
     trained = find_model(path, config_file, wanted.of)
     config = trained.config
     data = config.data

@@ -129,7 +129,7 @@ def _rows(path: Path, bad: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    row = json.loads(line.decode("utf-8-sig"))
                 except (ValueError, RecursionError) as error:
                     bad.append(f"line {number}: not JSON ({error})")
                     continue

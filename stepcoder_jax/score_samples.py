@@ -11,6 +11,7 @@ from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.eval_record import (
     conditions,
     file_hashes,
+    make_place,
     preflight,
     verdict_row,
     write_record,
@@ -55,6 +56,7 @@ def score_samples(
       ProblemError, SamplesError: what is wrong with either file.
       ConfigError: ``k`` is more than a problem has samples.
     """
+    make_place("--out", out)
     data = config.data
     problems = load_problems(
         problems_name, manual_dir=data.manual_dir, data_dir=data.data_dir, count=count

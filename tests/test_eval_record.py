@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from stepcoder_executor import Executor, Request, Result, TestResult, Verdict
 from test_scorecard import problem
 
-from stepcoder_jax.config import ExecutorSettings
-from stepcoder_jax.eval_record import file_hashes, preflight
+from stepcoder_jax.config import ConfigError, ExecutorSettings
+from stepcoder_jax.eval_record import file_hashes, make_place, preflight
 
 PASSED, TIMEOUT = Verdict.PASSED, Verdict.TIMEOUT
 
@@ -39,6 +40,18 @@ def test_a_solution_that_times_out_once_was_only_unlucky() -> None:
     assert found.failed == {"c": "timeout", "d": "failed"}
     assert found.unchecked == 1
     assert client.verdicts == {"a": [], "b": [], "c": [], "d": []}
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_else(tmp_path: Path) -> None:
+    make_place("--out", None)
+    make_place("--out", tmp_path / "new" / "result.json")
+    (tmp_path / "new" / "result.json").write_text("")
+    make_place("--out", tmp_path / "new" / "result.json")
+    with pytest.raises(ConfigError, match=r"--out .*new: is a folder"):
+        make_place("--out", tmp_path / "new")
+    for below in ("x", "x/y"):
+        with pytest.raises(ConfigError, match=r"--save-samples .*: .*result.json.* is no folder"):
+            make_place("--save-samples", tmp_path / "new" / "result.json" / below)
 
 
 def test_a_models_files_are_hashed_wherever_they_lie(tmp_path: Path) -> None:

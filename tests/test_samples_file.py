@@ -90,7 +90,8 @@ def test_a_compressed_file_is_read_whatever_its_name_and_as_far_as_it_goes(tmp_p
 def test_bytes_that_are_not_text_cost_their_line(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     good = line("mbpp/2", solution="x").encode()
-    path.write_bytes(b"\xef\xbb\xbf" + good + b'\r\n{"task_id": "\xff"}\n' + good)
+    bom = b"\xef\xbb\xbf"
+    path.write_bytes(bom + good + b'\r\n{"task_id": "\xff"}\n' + bom + good)
     found = read_samples(path, PROBLEMS)
     assert len(found.programs["mbpp/2"]) == 2
     assert len(found.bad_lines) == 1

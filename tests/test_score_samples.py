@@ -126,6 +126,7 @@ def test_limits_are_the_recipes(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--style", "chat"], 2, "--style"),
         (["--executor.wall", "2"], 2, "executor.wall"),
         (["--count", "1"], 1, "no program"),
+        (["--out", "."], 2, "--out .: is a folder"),
     ],
 )
 def test_mistakes_are_one_clear_line(

@@ -1,6 +1,6 @@
 """APPS (Hendrycks et al., arXiv 2105.09938): the original folders, or rows of their content."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,19 @@ FILES = (*_TEXTS.values(), *_JSON.values(), _METADATA)
 
 def read_apps(split: str, files: Sequence[Path]) -> Iterator[Found]:
     """Yields a split's problems, from the files of its folders or from one file of rows."""
-    if files[0].name in FILES:
-        rows = _folders(sorted({file.parent for file in files}))
-    else:
-        rows = read_rows(files[0])
+    rows = _folders(_beside(files)) if files[0].name in FILES else read_rows(files[0])
     return parsed(rows, lambda row, where: _parse(row, where, split))
+
+
+def _beside(files: Iterable[Path]) -> list[Path]:
+    """The folders of the files and those beside them: one that has no file lacks its question."""
+    parents = {file.parent.parent for file in files}
+    return sorted(
+        folder
+        for parent in parents
+        for folder in parent.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+    )
 
 
 def _folders(folders: Sequence[Path]) -> Iterator[Row | Rejected]:

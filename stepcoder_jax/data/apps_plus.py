@@ -26,15 +26,22 @@ _FUNCTIONS = ("fn_name", "function_name", "func_name", "method_name", "entry_poi
 _TESTS = ("input_output", "test_cases", "tests", "unit_tests")
 
 
-def read_apps_plus(split: str, files: Sequence[Path]) -> Iterator[Found]:
-    """Yields the problems of the published list; a row without an id is named by its place."""
+def read_apps_plus(split: str | None, files: Sequence[Path]) -> Iterator[Found]:
+    """Yields the problems of the published list; a row without an id is named by its place.
+
+    Args:
+      split: rows that name another one are passed over; None: all are taken.
+    """
     for file in files:
         yield from parsed(read_rows(file), lambda row, where: _parse(row, where, split))
 
 
-def _parse(row: Any, where: str, split: str) -> RawProblem | None:
+def _parse(row: Any, where: str, split: str | None) -> RawProblem | None:
     row = as_object(row, where)
-    if row.get("split", split) != split:
+    told = text_field(row, where, "split", default=SPLITS[0] if split is None else split)
+    if told not in SPLITS:
+        raise ProblemError(f"{where}: split = {told!r:.80}: must be one of {SPLITS}")
+    if split is not None and told != split:
         return None
     number = first_of(row, *_IDS)
     number = where.rpartition(" ")[2] if number is None else number

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from stepcoder_jax.data.json_container import Fault, elements
 
 MAX_ROW_BYTES = 64 << 20
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_DECODER = json.JSONDecoder()
+_OBJECT_OR_END = re.compile(r"\s*(?=\{|\Z)")
 _OBJECT_OF_ROWS = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
 
 
@@ -46,7 +50,8 @@ def read_rows(path: Path) -> Iterator[Row | Rejected]:
     """Yields a file's rows in order; holds one of them at a time.
 
     Names ending in ``.jsonl`` are lines. Others are what they begin as: a list, or an object of
-    rows by their ids (each then gets ``id``, unless it has one), or lines. ``.gz`` is unpacked.
+    rows by their ids (each then gets ``id``, unless it has one), or lines. gzip is unpacked,
+    whatever the name.
     """
     where = str(path)
     try:
@@ -67,8 +72,15 @@ def decode_json(text: str | bytes) -> Any:
     Raises:
       ValueError: why it is none, in words for a report.
     """
+    with _told():
+        return json.loads(_decoded(text) if isinstance(text, bytes) else text)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns what JSON's decoder raises into words for a report."""
     try:
-        return json.loads(text.decode() if isinstance(text, bytes) else text)
+        yield
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"not UTF-8: byte 0x{byte:02x} at {error.start}") from error
@@ -80,9 +92,17 @@ def decode_json(text: str | bytes) -> Any:
         raise ValueError("not usable JSON: nested too deeply") from error
 
 
+def _decoded(data: bytes) -> str:
+    if b"\0" in data:
+        raise ValueError("NUL bytes, as UTF-16 has; JSON is UTF-8")
+    return data.decode()
+
+
 def _opened(path: Path) -> io.BufferedReader:
+    with path.open("rb") as stream:
+        is_gzip = stream.read(len(_GZIP)) == _GZIP
     # A GzipFile is a raw stream in all but its class.
-    return io.BufferedReader(gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    return io.BufferedReader(gzip.open(path)) if is_gzip else path.open("rb")
 
 
 def _is_container(stream: io.BufferedReader, path: Path) -> bool:
@@ -113,12 +133,31 @@ def _lines(stream: io.BufferedReader) -> Iterator[Row | Rejected]:
                 pass
             yield Rejected(where=where, reason=f"too long: more than {MAX_ROW_BYTES >> 20} MiB")
             continue
-        line = line.removeprefix(_BOM) if number == 1 else line
-        if line.strip():
-            try:
-                yield Row(where=where, value=decode_json(line))
-            except ValueError as error:
-                yield Rejected(where=where, reason=str(error))
+        yield from _on_line(where, line.removeprefix(_BOM))
+
+
+def _on_line(where: str, line: bytes) -> Iterator[Row | Rejected]:
+    """The row of a line; all of them where objects follow each other, as in files joined badly."""
+    end, count = 0, 0
+    try:
+        with _told():
+            text = _decoded(line).strip()
+        while end < len(text):
+            count += 1
+            with _told():
+                value, end = _object_at(text, end)
+            yield Row(where=where if count == 1 else f"{where}.{count}", value=value)
+    except ValueError as error:
+        yield Rejected(where=where if count < 2 else f"{where}.{count}", reason=str(error))
+
+
+def _object_at(text: str, start: int) -> tuple[Any, int]:
+    """A value, and where the next object or the end of the text is."""
+    value, end = _DECODER.raw_decode(text, start)
+    following = _OBJECT_OR_END.match(text, end)
+    if following is None:
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value, following.end()
 
 
 def _elements(stream: io.BufferedReader) -> Iterator[Row | Rejected]:

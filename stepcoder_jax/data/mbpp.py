@@ -20,24 +20,23 @@ from stepcoder_jax.data.raw import (
 SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}
 
 
-def read_mbpp(split: str, files: Sequence[Path]) -> Iterator[Found]:
-    """Yields the tasks of a split; rows of other splits are passed over."""
+def read_mbpp(split: str | None, files: Sequence[Path]) -> Iterator[Found]:
+    """Yields the tasks of a split, rows of others passed over; of all splits where it is None."""
     return parsed(read_rows(files[0]), lambda row, where: _parse(row, where, split, "mbpp"))
 
 
-def read_sanitized(split: str, files: Sequence[Path]) -> Iterator[Found]:
-    """Yields the tasks of a split that are in the sanitized list, with its wording and tests."""
+def read_sanitized(split: str | None, files: Sequence[Path]) -> Iterator[Found]:
+    """The same of the sanitized list, with its wording and tests."""
     name = "mbpp_sanitized"
     return parsed(read_rows(files[0]), lambda row, where: _parse(row, where, split, name))
 
 
-def _parse(row: Any, where: str, split: str, name: str) -> RawProblem | None:
+def _parse(row: Any, where: str, split: str | None, name: str) -> RawProblem | None:
     row = as_object(row, where)
     task = row.get("task_id")
-    if not isinstance(task, int) or not 1 <= task <= 974:
+    if not isinstance(task, int) or isinstance(task, bool) or not 1 <= task <= 974:
         raise ProblemError(f"{where}: task_id = {task!r:.80}: must be a number from 1 to 974")
-    first, last = SPLITS[split]
-    if not first <= task <= last:
+    if split is not None and not SPLITS[split][0] <= task <= SPLITS[split][1]:
         return None
     assertions = _texts(row.get("test_list"), "test_list", where)
     imports = _texts(row.get("test_imports", []), "test_imports", where)
@@ -49,7 +48,7 @@ def _parse(row: Any, where: str, split: str, name: str) -> RawProblem | None:
             "difficulty": "introductory",
             "starter_code": "",
             "tests": {
-                "assertions": [tidy(text) for text in assertions],
+                "assertions": [tidy(text) for text in assertions if text.strip()],
                 "setup": tidy("\n".join([*imports, setup])),
             },
             "source": name,

@@ -32,7 +32,7 @@ def parse_problem(row: Any, where: str) -> Problem:
     missing = [name for name in FIELDS if name not in row]
     if unknown or missing:
         raise ProblemError(
-            f"{where}: unknown fields {unknown}, missing fields {missing}; a problem has {FIELDS}"
+            f"{where}: fields: missing {missing}, unknown {unknown!s:.200}; a problem has {FIELDS}"
         )
     for name in ("id", "question", "starter_code", "source"):
         _require(isinstance(row[name], str), where, name, row[name], "a string")

@@ -58,7 +58,7 @@ def unique(rows: Iterable[Found]) -> Iterator[Found]:
         if isinstance(row, RawProblem):
             known = first.setdefault(row.problem.id, row.where)
             if known != row.where:
-                reason = f"id comes twice: {row.problem.id!r}, first in {known}"
+                reason = f"id comes twice: {row.problem.id!r:.80}, first in {known}"
                 yield Rejected(where=row.where, reason=reason)
                 continue
         yield row

@@ -1,9 +1,11 @@
 """Rows of a data set straight from its files, with all their solutions, one at a time."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from stepcoder_jax.data import apps, apps_plus, humaneval, livecodebench, mbpp
@@ -15,6 +17,7 @@ from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.raw import Found, RawProblem, unique
 
 _FIRST_ROWS = 20
+type Reader = Callable[[Path], Iterator[Found]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ def raw_rows(name: str, manual_dir: Path | None) -> RawRows:
 
     Args:
       name: ``SET:SPLIT`` as in docs/data.md, with ``+`` between splits; or a file in the form of
-        any of these sets, told by its first row; or a folder of APPS folders.
+        any of these sets, told by its first rows; or a folder of APPS folders.
       manual_dir: where data sets that the user has lie.
 
     Raises:
@@ -55,7 +58,7 @@ def raw_rows(name: str, manual_dir: Path | None) -> RawRows:
         return _folders(path)
     if path.is_file():
         reader = _reader_of(path)
-        return RawRows(files=(path,), read=lambda: unique(reader([path])))
+        return RawRows(files=(path,), read=lambda: unique(reader(path)))
     kind, _, splits = name.partition(":")
     if kind == "builtin":
         return RawRows(files=(), read=lambda: _builtin(splits.split("+")))
@@ -85,41 +88,58 @@ def _read_folders(split: str, files: Sequence[Path]) -> Iterator[Found]:
     return unique(apps.read_apps(split, files))
 
 
-def _reader_of(path: Path) -> Callable[[Sequence[Path]], Iterator[Found]]:
-    """Who reads a file, by the fields of the first of its rows that are objects."""
-    rows = (row.value for row in _first(read_rows(path)) if isinstance(row, Row))
-    fields = next((set(row) for row in rows if isinstance(row, dict)), set())
+def _reader_of(path: Path) -> Reader:
+    """Who reads a file: the set whose fields most of the first rows have, broken ones passed by."""
+    rows = (row.value for row in read_rows(path) if isinstance(row, Row))
+    readers = (_reader_of_row(set(row)) for row in rows if isinstance(row, dict))
+    votes = Counter(islice(filter(None, readers), _FIRST_ROWS))
+    winner, _ = max(votes.items(), key=lambda vote: vote[1], default=(_read_problem_file, 0))
+    return winner
+
+
+def _reader_of_row(fields: set[str]) -> Reader | None:
+    """Who reads rows of these fields; None: no set has them."""
     if "test_list" in fields:
-        read = mbpp.read_sanitized if "test_imports" in fields else mbpp.read_mbpp
-        return lambda files: _every_split(read, tuple(mbpp.SPLITS), files)
+        return _read_sanitized if "test_imports" in fields else _read_mbpp
     if {"entry_point", "test"} <= fields:
-        return lambda files: humaneval.read_humaneval("test", files)
+        return _read_humaneval
     if "question_content" in fields:
-        return lambda files: livecodebench.read_livecodebench("test", files)
+        return _read_livecodebench
     if "source" in fields and "tests" in fields:
-        return lambda files: read_jsonl("", files)
+        return _read_problem_file
     if {"input_output", "solutions"} <= fields:
-        return lambda files: apps.read_apps(path.stem, files)
+        return _read_apps
     if {"inputs", "outputs"} <= fields or "input_output" in fields:
-        return lambda files: apps_plus.read_apps_plus("train", files)
-    return lambda files: read_jsonl("", files)
+        return _read_apps_plus
+    return None
 
 
-def _first(rows: Iterable[object]) -> Iterator[object]:
-    for _, row in zip(range(_FIRST_ROWS), rows, strict=False):
-        yield row
+def _read_mbpp(path: Path) -> Iterator[Found]:
+    return mbpp.read_mbpp(None, [path])
 
 
-def _every_split(
-    read: Callable[[str, Sequence[Path]], Iterator[Found]],
-    splits: Sequence[str],
-    files: Sequence[Path],
-) -> Iterator[Found]:
-    """The problems of all splits; a row that is none would be told of once for each."""
-    for place, split in enumerate(splits):
-        for row in read(split, files):
-            if place == 0 or isinstance(row, RawProblem):
-                yield row
+def _read_sanitized(path: Path) -> Iterator[Found]:
+    return mbpp.read_sanitized(None, [path])
+
+
+def _read_humaneval(path: Path) -> Iterator[Found]:
+    return humaneval.read_humaneval("test", [path])
+
+
+def _read_livecodebench(path: Path) -> Iterator[Found]:
+    return livecodebench.read_livecodebench("test", [path])
+
+
+def _read_apps(path: Path) -> Iterator[Found]:
+    return apps.read_apps(path.stem, [path])
+
+
+def _read_apps_plus(path: Path) -> Iterator[Found]:
+    return apps_plus.read_apps_plus(None, [path])
+
+
+def _read_problem_file(path: Path) -> Iterator[Found]:
+    return read_jsonl("", [path])
 
 
 def _builtin(splits: Sequence[str]) -> Iterator[Found]:

@@ -95,6 +95,10 @@ def load_problem_set(
 
 
 def _in_file(path: Path) -> Iterator[Found]:
+    if path.is_dir():
+        raise ProblemError(
+            f"{path} is a folder; give a problem file, or SET:SPLIT of what lies in data.manual_dir"
+        )
     if not path.is_file():
         raise ProblemError(f"problem file {path} does not exist")
     return read_jsonl("", [path])

@@ -1,9 +1,9 @@
 """The exact text of the chat templates, and where answer and prefix stand in them.
 
-SmolLM2's template is the one in its GGUF file. The vocabularies of DeepSeek-Coder and
-Qwen2.5-Coder are not here: their templates, shortened to what a question without a system message
-needs, run with a small tokenizer that has their special tokens, and the texts are those that their
-documentation shows.
+SmolLM2's template is the one in its GGUF file. Those of DeepSeek-Coder and Qwen2.5-Coder are
+shortened to what a question without a system message needs, and the texts are those that their
+documentation shows. All run with a small tokenizer that has their special tokens; ids of whole
+vocabularies are in tests/model/test_smollm2_prompts.py and test_qwen_prompts.py.
 """
 
 import pytest

@@ -44,8 +44,22 @@ def read(path, content):
         ("a.json", b"\xef\xbb\xbf \n" + listed(ROWS, indent=2)),
         ("a.jsonl.gz", gzip.compress(lines(ROWS))),
         ("a.json.gz", gzip.compress(listed(ROWS, indent=1))),
+        ("a.jsonl", gzip.compress(lines(ROWS))),
+        ("a.jsonl.gz", lines(ROWS)),
+        ("a.jsonl", b"\n".join(b"\xef\xbb\xbf" + line for line in lines(ROWS).split(b"\n"))),
     ],
-    ids=["lines", "bom-crlf", "lines-as-json", "list", "indented", "gzip-lines", "gzip-list"],
+    ids=[
+        "lines",
+        "bom-crlf",
+        "lines-as-json",
+        "list",
+        "indented",
+        "gzip-lines",
+        "gzip-list",
+        "gzip-by-no-name",
+        "gzip-by-name-alone",
+        "joined-with-boms",
+    ],
 )
 def test_every_form_of_a_file_gives_the_same_rows(tmp_path, name, content):
     assert read(tmp_path / name, content) == (ROWS, [])
@@ -71,6 +85,7 @@ BREAKS = {
     "nested too deeply": (lambda row: b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
     "broken inside": (lambda row: b'{"k": 2, "c": [{"a": }, {"b": }], "d": 1}', "not JSON"),
     "nothing": (lambda row: b"?", "not JSON"),
+    "UTF-16": (lambda row: b'{"k": "' + '2"}'.encode("utf-16-le"), ""),
 }
 
 
@@ -106,6 +121,23 @@ def test_what_follows_the_end_of_a_list_is_reported_and_read(tmp_path):
     good, bad = read(tmp_path / "a.json", content)
     assert good == ROWS
     assert len(bad) == 1
+
+
+def test_objects_that_follow_each_other_on_a_line_are_as_many_rows(tmp_path):
+    first, second, third = (json.dumps(row).encode() for row in ROWS[:3])
+    content = b"\n".join([first + second + b" \r" + third, first + second[:-4], first + b", 1"])
+    (tmp_path / "a.jsonl").write_bytes(content)
+    found = list(read_rows(tmp_path / "a.jsonl"))
+    places = [row.where.rpartition(" ")[2] for row in found]
+    assert places == ["1", "1.2", "1.3", "2", "2.2", "3"]
+    assert [row.value for row in found if isinstance(row, Row)] == [*ROWS[:3], ROWS[0]]
+    assert all("not JSON" in row.reason for row in found if isinstance(row, Rejected))
+
+
+def test_a_file_in_utf_16_is_said_to_be_one(tmp_path):
+    good, bad = read(tmp_path / "a.jsonl", "\n".join(map(json.dumps, ROWS)).encode("utf-16"))
+    assert not good
+    assert ["as UTF-16 has" in row.reason for row in bad] == [True] * len(ROWS)
 
 
 def test_a_gzip_that_is_cut_off_says_so_and_keeps_what_was_whole(tmp_path):

@@ -67,6 +67,8 @@ def test_a_row_that_is_no_problem_is_refused_by_line_field_and_value(
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="is a folder; give a problem file"):
+        load_problems(str(tmp_path))
     with pytest.raises(ProblemError, match=r"nowhere\.jsonl does not exist"):
         load_problems(str(tmp_path / "nowhere.jsonl"))
 

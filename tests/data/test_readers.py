@@ -118,6 +118,15 @@ class TestApps:
         assert broken.where == str(tmp_path / "0002")
         assert reason.replace("question or", "question = None") in broken.reason
 
+    def test_a_folder_without_any_file_is_reported(self, tmp_path):
+        files = [*apps_folder(tmp_path, "0001"), *apps_folder(tmp_path, "0003")]
+        for name in ("0002", ".git"):
+            (tmp_path / name).mkdir()
+        first, empty, last = read_apps("train", files)
+        assert [first.problem.id, last.problem.id] == ["apps/train/0001", "apps/train/0003"]
+        assert empty.where == str(tmp_path / "0002")
+        assert "no tests" in empty.reason
+
     def test_a_problem_without_solutions_is_a_problem(self, tmp_path):
         files = apps_folder(tmp_path, "0001", **{"solutions.json": None})
         (found,) = read_apps("test", files)
@@ -170,6 +179,9 @@ class TestAppsPlus:
         for number, split in enumerate(("train", "test")):
             (found,) = read_apps_plus(split, [tmp_path / "data.json"])
             assert found.problem.id == f"apps_plus/{number}"
+        assert len(list(read_apps_plus(None, [tmp_path / "data.json"]))) == 2
+        (dev,) = read(read_apps_plus, tmp_path / "dev.json", APPS_PLUS_ROW | {"split": "dev"})
+        assert dev.reason == "split = 'dev': must be one of ('train', 'test')"
 
     def test_arguments_as_text_are_a_value_a_line(self, tmp_path):
         row = APPS_PLUS_ROW | {"inputs": ['[1, 2]\n"a"\n'], "outputs": [True]}
@@ -184,6 +196,20 @@ class TestMbpp:
         for split, wanted in zip(SPLITS, ((1, 10), (11, 510), (511, 600), (601, 974)), strict=True):
             found = list(read_mbpp(split, [tmp_path / "m.json"]))
             assert [row.problem.id for row in found] == [f"mbpp/{task}" for task in wanted]
+
+    def test_every_split_is_read_in_the_files_order_and_told_once(self, tmp_path):
+        tasks = (974, "no number", 1, 510)
+        (tmp_path / "m.json").write_text(json.dumps([MBPP_ROW | {"task_id": t} for t in tasks]))
+        first, bad, *rest = read_mbpp(None, [tmp_path / "m.json"])
+        assert [row.problem.id for row in (first, *rest)] == ["mbpp/974", "mbpp/1", "mbpp/510"]
+        assert "task_id = 'no number'" in bad.reason
+
+    def test_an_assertion_that_says_nothing_is_none(self, tmp_path):
+        said = ["assert double(2) == 4"]
+        found = one(read_mbpp, tmp_path / "m.json", MBPP_ROW | {"test_list": ["", *said, " "]})
+        assert found.problem.tests.assertions == tuple(said)
+        (none,) = read(read_mbpp, tmp_path / "m.json", MBPP_ROW | {"test_list": [" "]})
+        assert isinstance(none, Rejected)
 
     def test_the_sanitized_list_has_its_own_words_ids_and_imports(self, tmp_path):
         found = one(read_sanitized, tmp_path / "s.json", SANITIZED_ROW)

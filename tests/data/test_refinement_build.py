@@ -89,6 +89,40 @@ def test_every_row_is_kept_or_has_a_reason(tmp_path, capsys, benchmark):
     assert page.count("<svg") >= 3
 
 
+def test_rows_of_a_benchmark_that_cannot_be_read_are_said(tmp_path, capsys, benchmark):
+    benchmark.write_text(benchmark.read_text() + '{"id": "B/2", "quest\n[1]\n')
+    build(tmp_path, capsys, "--against", str(benchmark), rows=[ROWS["contaminated"]])
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["reasons"] == {"contaminated": 1}
+    assert card["unread_of_benchmarks"] == {str(benchmark): 2}
+    benchmark.write_text("[]\n")
+    status, said = build(tmp_path, capsys, "--against", str(benchmark))
+    assert (status, "bench.jsonl holds no problem" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--overlap", "7"), "--overlap 7.0: must be a share, above 0"),
+        (("--near", "0"), "--near 0.0: must be a share"),
+        (("--tests", "-1"), "--tests -1: must be 0"),
+        (("--slots", "-1"), "--slots -1: must be 0"),
+        (("--cpu-s", "nan"), "--cpu-s nan: must be seconds"),
+        (("--memory-mb", "0"), "--memory-mb 0: must be above 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path, capsys, options, said):
+    status, message = build(tmp_path, capsys, *options)
+    assert status == 2
+    assert said in message
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    status, message = build(tmp_path, capsys)
+    assert (status, "a file is there; give a folder" in message) == (2, True)
+
+
 def test_the_problem_is_normal_and_has_more_tests(tmp_path, capsys):
     build(tmp_path, capsys, "--tests", "6", rows=[ROWS["kept"]])
     (written,) = lines(tmp_path / "out" / "problems.jsonl")
@@ -113,6 +147,29 @@ def test_tests_are_made_only_where_solutions_agree(tmp_path, capsys):
     pairs = zip(first["tests"]["inputs"], first["tests"]["outputs"], strict=True)
     assert all(int(text) in (3, 4) for text, _ in pairs)
     assert len(alone["tests"]["inputs"]) == 2
+
+
+COMPARES = "a, b = map(int, input().split())\nprint('yes' if a >= b and a else 'no')\n"
+# Programs that are wrong where the given tests do not look.
+WRONG = {
+    "strict": lambda a, b: a > b and a,
+    "off by one": lambda a, b: a >= b + 1 and a,
+    "the other one": lambda a, b: a >= b and b,
+    "no zero": lambda a, b: a >= b,
+}
+
+
+def test_made_tests_catch_what_the_given_ones_let_pass(tmp_path, capsys):
+    given = {"inputs": ["9 4\n", "4 9\n", "0 7\n"], "outputs": ["yes\n", "no\n", "no\n"]}
+    solutions = [COMPARES, COMPARES.replace("and a", "and a != 0")]
+    build(tmp_path, capsys, rows=[row(0, solutions, input_output=json.dumps(given))])
+    (written,) = lines(tmp_path / "out" / "problems.jsonl")
+    pairs = zip(written["tests"]["inputs"], written["tests"]["outputs"], strict=True)
+    told = [(tuple(map(int, text.split())), output == "yes\n") for text, output in pairs]
+    for name, wrong in WRONG.items():
+        failed = [numbers for numbers, is_yes in told if bool(wrong(*numbers)) != is_yes]
+        assert failed, name
+        assert not {numbers for numbers, _ in told[:3]}.intersection(failed), name
 
 
 @pytest.mark.parametrize("source", [BY_TIME, BY_INTERPRETER])

@@ -76,6 +76,7 @@ def test_texts_have_plain_line_ends_and_no_spaces_behind():
 def test_assertions_are_kept_once():
     given = AssertionTests(assertions=("assert f(1)\r\n", "assert f(2)", "assert f(1)"))
     assert normal_tests(given, []).assertions == ("assert f(1)", "assert f(2)")
+    assert normal_tests(AssertionTests(assertions=(" ", "")), []) is None
 
 
 def test_arms_are_all_that_a_condition_decides_about():

@@ -10,6 +10,7 @@ CARD = {
     "problems": "<b>mine",
     "compared_with": ["humaneval"],
     "not_compared_with": ["mbpp:test"],
+    "unread_of_benchmarks": {"humaneval": 2},
     "rows": 5,
     "kept": 3,
     "dropped": 2,
@@ -32,6 +33,7 @@ def test_a_card_has_its_tables_and_charts():
     page = render_card(CARD)
     assert "<b>mine" not in page
     assert "Not compared with mbpp:test" in page
+    assert "Not compared with 2 rows of humaneval: they cannot be read." in page
     assert re.search(r"runtime error</th><td>2<", page)
     assert "50.0 %</b> of branches taken by given tests" in page
     charts = re.findall(r'aria-label="([^"]+)"', page)

@@ -6,10 +6,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from stepcoder_executor import Limits
 
+from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.raw import RawProblem
 from stepcoder_jax.data.raw_rows import RawRows, raw_rows
@@ -36,11 +38,19 @@ _WALL_FACTOR = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """The benchmarks that rows are compared with; ``missing``: those that were not found."""
+    """The benchmarks that rows are compared with.
+
+    Attributes:
+      problems: of all of them.
+      names: of those that are there.
+      missing: those that were not found.
+      unread: name -> how many of its rows cannot be read, and so are compared with nothing.
+    """
 
     problems: tuple[Problem, ...]
     names: tuple[str, ...]
     missing: tuple[str, ...]
+    unread: dict[str, int]
 
 
 def build(settings: BuildSettings, display: Display, stop: StopRequest) -> dict[str, Any]:
@@ -50,8 +60,8 @@ def build(settings: BuildSettings, display: Display, stop: StopRequest) -> dict[
       Counts and reasons: the figures of the card, and ``out``, the problem file.
 
     Raises:
-      ProblemError: the set, or a benchmark that was named, cannot be found.
-      ConfigError: the folder has a build with other settings in it.
+      ProblemError: the set, or a benchmark that was named, cannot be found, or holds nothing.
+      ConfigError: the folder has a build with other settings in it, or is none.
       Interrupted: a stop was asked for; what was settled is in the journal.
       ExecutorDied: programs cannot be run.
     """
@@ -59,7 +69,9 @@ def build(settings: BuildSettings, display: Display, stop: StopRequest) -> dict[
     compared = find_benchmarks(settings)
     for name in compared.missing:
         display.say(f"not compared with {name}: it is not in --manual_dir")
-    settings.out.mkdir(parents=True, exist_ok=True)
+    for name, count in compared.unread.items():
+        display.say(f"not compared with {count} rows of {name}: they cannot be read")
+    _make_folder(settings.out)
     header = {**settings.of_rows(), "sha256": source.checksum(), "compared": list(compared.names)}
     with (
         Journal(settings.out / JOURNAL, header, again=UNJUDGED) as journal,
@@ -83,6 +95,7 @@ def build(settings: BuildSettings, display: Display, stop: StopRequest) -> dict[
                 "problems": settings.problems,
                 "compared_with": list(compared.names),
                 "not_compared_with": list(compared.missing),
+                "unread_of_benchmarks": compared.unread,
             },
         )
     return {**figures, "out": str(settings.out / PROBLEMS)}
@@ -92,22 +105,36 @@ def find_benchmarks(settings: BuildSettings) -> Compared:
     """The benchmarks of ``settings.against``; where none are named, the usual ones that are there.
 
     Raises:
-      ProblemError: one that is named is not there.
+      ProblemError: one that is named is not there, or one holds no problem.
     """
     names = settings.against or tuple(n for n in BENCHMARKS if n != settings.problems)
     problems: list[Problem] = []
-    there, missing = [], []
+    there, missing, unread = [], [], {}
     for name in names:
         try:
-            rows = raw_rows(name, settings.manual_dir).read()
+            rows = list(raw_rows(name, settings.manual_dir).read())
         except ProblemError:
             if settings.against:
                 raise
             missing.append(name)
             continue
-        problems += [row.problem for row in rows if isinstance(row, RawProblem)]
+        readable = [row.problem for row in rows if isinstance(row, RawProblem)]
+        if not readable:
+            raise ProblemError(f"benchmark {name} holds no problem: nothing to compare with")
+        if len(readable) < len(rows):
+            unread[name] = len(rows) - len(readable)
+        problems += readable
         there.append(name)
-    return Compared(problems=tuple(problems), names=tuple(there), missing=tuple(missing))
+    return Compared(
+        problems=tuple(problems), names=tuple(there), missing=tuple(missing), unread=unread
+    )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"--out {path}: a file is there; give a folder") from error
 
 
 @contextmanager

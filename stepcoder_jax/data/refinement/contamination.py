@@ -1,20 +1,35 @@
-"""Rows that overlap a benchmark: by n-grams of words, and by lines of code."""
+"""Rows that overlap a benchmark: by n-grams of words, by lines of code, by whole programs."""
 
+import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stepcoder_jax.data.refinement.shape import shape
 from stepcoder_jax.problem import Problem
+from stepcoder_jax.source_text import parse
 
 _WORD = re.compile(r"\w+")
 # A benchmark's text of fewer words counts only where a row says the same and nothing else.
 _LEAST_WORDS = 6
+_EXAMPLES = re.compile(r"^\s*(?:>>>|examples?\b|for example\b)", re.IGNORECASE | re.MULTILINE)
 
 
 def words(problem: Problem) -> list[str]:
     """A problem's text and starter code in lower case, without punctuation and layout."""
     return _WORD.findall(f"{problem.question}\n{problem.starter_code}".lower())
+
+
+def prose(problem: Problem) -> list[str]:
+    """The words of the docstring that a starter code ends with, up to its examples; mostly none."""
+    try:
+        nodes = parse(problem.starter_code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    last = nodes[-1] if nodes else None
+    told = ast.get_docstring(last) if isinstance(last, ast.FunctionDef) else None
+    return _WORD.findall(_EXAMPLES.split(told or "", maxsplit=1)[0].lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +41,9 @@ class Overlap:
 
 
 class Benchmarks:
-    """The n-grams of problems that must not be trained on.
+    """The n-grams and the solutions of problems that must not be trained on.
 
+    A problem has one or two texts: its question with the starter code, and what a docstring says.
     A text that is shorter than ``ngram`` words is one n-gram.
 
     Args:
@@ -36,27 +52,34 @@ class Benchmarks:
     """
 
     def __init__(self, problems: Sequence[Problem], ngram: int) -> None:
-        self.problems = tuple(problems)
         self._owners: dict[str, set[int]] = defaultdict(set)
-        self._exact: dict[str, int] = {}
+        self._exact: dict[str, str] = {}
+        self._shapes: dict[str, str] = {}
+        self._ids: list[str] = []
         self._sizes: list[int] = []
         self._lengths: set[int] = set()
-        for index, problem in enumerate(problems):
-            text = words(problem)
-            length = min(ngram, len(text))
-            found = grams(text, length) if length >= _LEAST_WORDS else set()
-            self._exact.setdefault(" ".join(text), index)
-            self._sizes.append(len(found))
-            for gram in found:
-                self._owners[gram].add(index)
-                self._lengths.add(length)
+        for problem in problems:
+            self._exact.setdefault(" ".join(words(problem)), problem.id)
+            for text in filter(None, (words(problem), prose(problem))):
+                self._add(problem.id, text, min(ngram, len(text)))
+            found = shape(problem.canonical_solution or "")
+            if found is not None:
+                self._shapes.setdefault(found, problem.id)
+
+    def _add(self, name: str, text: Sequence[str], length: int) -> None:
+        found = grams(text, length) if length >= _LEAST_WORDS else set()
+        for gram in found:
+            self._owners[gram].add(len(self._ids))
+            self._lengths.add(length)
+        self._ids.append(name)
+        self._sizes.append(len(found))
 
     def worst(self, problem: Problem) -> Overlap | None:
         """The benchmark problem of which a row has the largest share; None: it has no n-gram."""
         text = words(problem)
         exact = self._exact.get(" ".join(text))
         if exact is not None:
-            return Overlap(problem_id=self.problems[exact].id, share=1.0)
+            return Overlap(problem_id=exact, share=1.0)
         hits: Counter[int] = Counter()
         for length in self._lengths:
             for gram in grams(text, length):
@@ -64,7 +87,13 @@ class Benchmarks:
         if not hits:
             return None
         share, index = max((count / self._sizes[index], -index) for index, count in hits.items())
-        return Overlap(problem_id=self.problems[-index].id, share=share)
+        return Overlap(problem_id=self._ids[-index], share=share)
+
+    def solved_by(self, sources: Iterable[str]) -> str | None:
+        """The benchmark problem whose solution is one of these programs, but for its names."""
+        if not self._shapes:
+            return None
+        return next((self._shapes[s] for s in map(shape, sources) if s in self._shapes), None)
 
 
 def grams(text: Sequence[str], length: int) -> set[str]:

@@ -90,37 +90,59 @@ def seen_in(value: Any) -> Seen:
 
 
 def _mutant_call(bases: Sequence[Any], seen: Seen, rng: random.Random) -> list[Any]:
-    """Arguments, one or two of them changed or taken from another call."""
+    """Arguments, some of them changed or taken from another call."""
     arguments = copy.deepcopy(list(rng.choice(bases)))
     if not arguments:
         return arguments
-    for _ in range(rng.choice((1, 1, 2))):
+    for _ in range(_how_many(len(arguments), rng)):
         place = rng.randrange(len(arguments))
-        other = rng.choice(bases)
-        if rng.random() < 0.25 and len(other) == len(arguments):
+        other, way = rng.choice(bases), rng.random()
+        if way < 0.25 and len(other) == len(arguments):
             arguments[place] = copy.deepcopy(other[place])
+        elif way < 0.4:
+            arguments[place] = _alike(arguments[place], rng.choice(arguments))
         else:
             arguments[place] = _changed(arguments[place], seen, rng)
     return arguments
 
 
 def _mutant_text(bases: Sequence[str], seen: Seen, rng: random.Random) -> str:
-    """Standard input in which one to three tokens, or the order of a line's, are others."""
+    """Standard input in which some tokens, or the order of a line's, are others."""
     lines = [re.split(r"(\s+)", line) for line in rng.choice(bases).split("\n")]
     free = [(row, k) for row, line in enumerate(lines) for k in _free_tokens(lines, row, line)]
     if not free:
         return "\n".join("".join(line) for line in lines)
-    for _ in range(rng.choice((1, 1, 2, 3))):
+    for _ in range(_how_many(len(free), rng)):
         row, place = rng.choice(free)
-        if rng.random() < 0.2:
+        way = rng.random()
+        if way < 0.2:
             places = [k for line, k in free if line == row]
             shuffled = rng.sample(places, len(places))
             moved = [lines[row][k] for k in shuffled]
             for k, token in zip(places, moved, strict=True):
                 lines[row][k] = token
+        elif way < 0.4:
+            other_row, other = rng.choice(free)
+            lines[row][place] = _alike(lines[row][place], lines[other_row][other])
         else:
             lines[row][place] = _changed_token(lines[row][place], seen, rng)
     return "\n".join("".join(line) for line in lines)
+
+
+def _alike(value: Any, other: Any) -> Any:
+    """The other value, where both are integers: a wrong comparison is seen where two are equal."""
+    texts = isinstance(value, str) and isinstance(other, str)
+    if texts and _INTEGER.fullmatch(value) and _INTEGER.fullmatch(other):
+        return other
+    return other if type(value) is int and type(other) is int else value
+
+
+def _how_many(places: int, rng: random.Random) -> int:
+    """How many changes to make: mostly few, sometimes as many as there are places.
+
+    A program that is wrong where two values meet is seen only when both are others.
+    """
+    return rng.choice((1, 1, 2, 3, places, places))
 
 
 def _free_tokens(lines: Sequence[Sequence[str]], row: int, line: Sequence[str]) -> list[int]:
@@ -168,13 +190,16 @@ def _integer(value: int, seen: Seen, rng: random.Random) -> int:
     if len(seen.integers) < _FEW:
         # Too few to tell a range from.
         low, high = min(low, 1 if low > 0 else 2 * low), max(2 * high, high)
-    match rng.randrange(4):
+    edges = [edge for edge in (-1, 0, 1, 2) if low <= edge <= high]
+    match rng.randrange(5):
         case 0:
             return rng.choice(seen.integers)
         case 1:
             return min(max(value + rng.choice((-1, 1)), low), high)
         case 2:
             return rng.choice((low, high))
+        case 3 if edges:
+            return rng.choice(edges)
     return rng.randint(low, high)
 
 
@@ -216,8 +241,9 @@ def _changed_list(items: list[Any], seen: Seen, rng: random.Random) -> list[Any]
         case 3:
             changed.reverse()
         case _ if items:
-            place = rng.randrange(len(items))
-            changed[place] = _changed(items[place], seen, rng)
+            for _ in range(_how_many(len(items), rng)):
+                place = rng.randrange(len(items))
+                changed[place] = _changed(changed[place], seen, rng)
     return changed
 
 

@@ -38,8 +38,9 @@ def normal_tests(tests: Tests, solutions: Sequence[str]) -> Tests | None:
     """
     match tests:
         case AssertionTests():
-            unique = tuple(dict.fromkeys(tidy(text).strip() for text in tests.assertions))
-            return AssertionTests(assertions=unique, setup=tidy(tests.setup))
+            unique = dict.fromkeys(tidy(text).strip() for text in tests.assertions)
+            said = tuple(filter(None, unique))
+            return AssertionTests(assertions=said, setup=tidy(tests.setup)) if said else None
         case IoTests(fn_name=None):
             given = tuple(normal_input(_joined(entry)) for entry in tests.inputs)
             wanted = tuple(normal_text(_joined(entry)) for entry in tests.outputs)

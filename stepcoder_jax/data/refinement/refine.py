@@ -55,7 +55,7 @@ class Refinery:
         given = [solution.removeprefix("\ufeff") for solution in raw.solutions]
         solutions = [given[k] for k in different(given)][: self.settings.solutions]
         problem = self._normal(raw, solutions)
-        self._require_clean(problem)
+        self._require_clean(problem, solutions)
         trials = [self.judge.try_solution(source, problem.tests) for source in solutions]
         passing = [trial for trial in trials if trial.passed]
         if not passing:
@@ -76,15 +76,18 @@ class Refinery:
             raise Dropped("no solution")
         tests = normal_tests(raw.problem.tests, solutions)
         if tests is None:
-            raise Dropped("no usable test: every one has NaN or infinity in it")
+            raise Dropped("no usable test: every one is blank, or has NaN or infinity in it")
         problem = raw.problem
         return replace(problem, question=tidy(problem.question), tests=tests)
 
-    def _require_clean(self, problem: Problem) -> None:
+    def _require_clean(self, problem: Problem, solutions: Sequence[str]) -> None:
         worst = self.benchmarks.worst(problem)
         if worst is not None and worst.share >= self.settings.overlap:
             share = f"{worst.share:.0%} of the n-grams of {worst.problem_id}"
             raise Dropped(f"contaminated: has {share}")
+        solved = self.benchmarks.solved_by(solutions)
+        if solved is not None:
+            raise Dropped(f"contaminated: a solution is that of {solved}, but for its names")
 
     def _grown(self, problem: Problem, chosen: Trial, others: Sequence[Trial]) -> Grown | None:
         settings, tests = self.settings, problem.tests

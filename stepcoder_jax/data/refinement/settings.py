@@ -1,10 +1,11 @@
 """What a build is told: all of it decides what comes out, and none of it may change half-way."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stepcoder_jax.config import ExecutorSettings
+from stepcoder_jax.config import ConfigError, ExecutorSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class BuildSettings:
       cpu_s: CPU seconds of a test; of the wall clock three times as many, as programs share the
         machine with each other.
       executor: where programs run, how many at a time, and what else a test may use.
+
+    Raises:
+      ConfigError: a number that makes no sense.
     """
 
     problems: str
@@ -45,6 +49,18 @@ class BuildSettings:
     seed: int = 0
     cpu_s: float = 3.0
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+
+    def __post_init__(self) -> None:
+        for flag, value, is_fit, allowed in (
+            ("overlap", self.overlap, 0 < self.overlap <= 1, "a share, above 0 and at most 1"),
+            ("near", self.near, 0 < self.near <= 1, "a share, above 0 and at most 1"),
+            ("tests", self.tests, self.tests >= 0, "0, or how many a problem is to have"),
+            ("slots", self.executor.slots, self.executor.slots >= 0, "0, or how many at a time"),
+            ("cpu-s", self.cpu_s, 0 < self.cpu_s < math.inf, "seconds, above 0"),
+            ("memory-mb", self.executor.memory_mb, self.executor.memory_mb > 0, "above 0"),
+        ):
+            if not is_fit:
+                raise ConfigError(f"--{flag} {value}: must be {allowed}")
 
     def of_rows(self) -> dict[str, Any]:
         """What each row's fate depends on: a journal of other values cannot be gone on with."""
