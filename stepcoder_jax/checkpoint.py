@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from stepcoder_jax.roll_call import is_lost
 from stepcoder_jax.types import Params, TrainState
 
 
@@ -151,6 +152,22 @@ class CheckpointStore:
         return CheckpointError(
             f"{self.folder(step)} is damaged: {reason}. Delete that folder to {remedy}"
         )
+
+
+@contextmanager
+def open_store(directory: Path, *, keep: int) -> Iterator[CheckpointStore]:
+    """A store that is closed behind the block, unless another process was lost.
+
+    A pending save, which all processes write together, would wait for it.
+    """
+    store = CheckpointStore(directory, keep=keep)
+    try:
+        yield store
+    except BaseException as error:
+        if not is_lost(error):
+            store.close()
+        raise
+    store.close()
 
 
 def _plain(state: TrainState) -> dict[str, Any]:

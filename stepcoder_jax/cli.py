@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stepcoder {options.command}: interrupted", file=sys.stderr)
         return FAILED
+    if result is None:
+        return DONE
     if options.as_text is not None:
         print(options.as_text(result))
     if options.json or options.as_text is None:

@@ -2,12 +2,12 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stepcoder_jax.config import ConfigError
+from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.recipe import load_config
 
 
@@ -19,30 +19,41 @@ class UserError(Exception):
         self.is_usage = is_usage
 
 
-def train(options: Namespace) -> dict[str, Any]:
-    """``stepcoder train``: the summary."""
+def train(options: Namespace) -> dict[str, Any] | None:
+    """``stepcoder train``: the summary; of several processes, the first one's."""
     with _user_errors():
         config = load_config(options.config, options.overrides)
-        from stepcoder_jax.progress import Display
-        from stepcoder_jax.stop import stop_on_signals
         from stepcoder_jax.train import train as run_recipe
 
-        with stop_on_signals() as stop:
-            return run_recipe(config, Display(), stop, allow_changes=options.allow_changes)
+        return _run_recipe(run_recipe, config, options)
 
 
-def sft(options: Namespace) -> dict[str, Any]:
-    """``stepcoder sft``: the last loss."""
+def sft(options: Namespace) -> dict[str, Any] | None:
+    """``stepcoder sft``: the last loss; of several processes, the first one's."""
     with _user_errors():
         config = load_config(options.config, options.overrides)
         if config.sft.steps == 0:
             raise ConfigError("sft.steps = 0: this recipe has no supervised phase")
-        from stepcoder_jax.progress import Display
-        from stepcoder_jax.stop import stop_on_signals
         from stepcoder_jax.train import fine_tune_only
 
-        with stop_on_signals() as stop:
-            return fine_tune_only(config, Display(), stop, allow_changes=options.allow_changes)
+        return _run_recipe(fine_tune_only, config, options)
+
+
+def _run_recipe(
+    run: Callable[..., dict[str, Any]], config: RunConfig, options: Namespace
+) -> dict[str, Any] | None:
+    """Runs a recipe as one of the processes that it names."""
+    from stepcoder_jax.cluster import joined
+    from stepcoder_jax.processes import is_alone, is_first, signals_everywhere
+    from stepcoder_jax.progress import Display
+    from stepcoder_jax.stop import stop_on_signals
+
+    with joined(config.distributed):
+        everywhere = None if is_alone() else signals_everywhere
+        display = Display(shows=is_first())
+        with stop_on_signals(everywhere) as stop:
+            found = run(config, display, stop, allow_changes=options.allow_changes)
+        return found if is_first() else None
 
 
 def evaluate(options: Namespace) -> dict[str, Any]:
@@ -73,7 +84,6 @@ def evaluate(options: Namespace) -> dict[str, Any]:
 
 def _score_samples(options: Namespace) -> dict[str, Any]:
     with _user_errors(resumes=False):
-        from stepcoder_jax.config import RunConfig
         from stepcoder_jax.recipe import override
         from stepcoder_jax.score_samples import score_samples
 

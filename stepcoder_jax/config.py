@@ -425,6 +425,27 @@ class MeshConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """The processes of a run, which begin the same recipe each (docs/hosts.md); one by default.
+
+    Attributes:
+      auto: how many there are, and where, is what Slurm, GKE, a TPU's metadata or Open MPI say.
+      coordinator: ``HOST:PORT`` of process 0, where nothing says it.
+      processes: how many there are; with ``coordinator``.
+      process: which of them this one is, from 0; with ``coordinator``.
+      timeout_s: how long the processes wait for each other at the start.
+      heartbeat_s: a process that has not been heard of for so long is taken for lost.
+    """
+
+    auto: bool = False
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+    timeout_s: int = 300
+    heartbeat_s: int = 60
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """How often to save (iterations of PPO, steps of SFT) and how many checkpoints to keep."""
 
@@ -463,6 +484,7 @@ class RunConfig:
     executor: ExecutorSettings = ExecutorSettings()
     eval: EvalConfig = EvalConfig()
     mesh: MeshConfig = MeshConfig()
+    distributed: DistributedConfig = DistributedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self) -> None:

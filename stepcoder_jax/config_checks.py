@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stepcoder_jax.config import LoRAConfig, PromptConfig, RunConfig
+    from stepcoder_jax.config import DistributedConfig, LoRAConfig, PromptConfig, RunConfig
 
 
 class ConfigError(ValueError):
@@ -22,6 +22,7 @@ def check(config: RunConfig) -> None:
     _check_learner(config)
     _check_prompt(config.prompt)
     _check_lora(config.lora)
+    _check_distributed(config.distributed)
 
 
 def _require(ok: bool, name: str, value: object, allowed: str) -> None:
@@ -169,3 +170,22 @@ def _check_lora(lora: LoRAConfig) -> None:
     _require(not unknown, "lora.targets", ", ".join(unknown), f"no such matrix; there are {named}")
     once = 0 < len(set(lora.targets)) == len(lora.targets)
     _require(once, "lora.targets", lora.targets, "at least one matrix, each once")
+
+
+def _check_distributed(d: DistributedConfig) -> None:
+    """All that names the processes, or nothing of it."""
+    for name in ("timeout_s", "heartbeat_s"):
+        _require(getattr(d, name) > 0, f"distributed.{name}", getattr(d, name), "must be positive")
+    if d.coordinator is None:
+        both = "only together with distributed.coordinator"
+        _require(d.processes is None, "distributed.processes", d.processes, both)
+        _require(d.process is None, "distributed.process", d.process, both)
+        return
+    _require(not d.auto, "distributed.auto", d.auto, "false, as distributed.coordinator is given")
+    host, _, port = d.coordinator.rpartition(":")
+    is_address = bool(host) and port.isdecimal() and 0 < int(port) < 65536
+    _require(is_address, "distributed.coordinator", d.coordinator, "HOST:PORT of process 0")
+    count = 0 if d.processes is None else d.processes
+    _require(count > 0, "distributed.processes", d.processes, "how many processes there are")
+    fits = d.process is not None and 0 <= d.process < count
+    _require(fits, "distributed.process", d.process, f"which one this is, in 0 … {count - 1}")

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from stepcoder_jax.config import PPOConfig, RunConfig
+from stepcoder_jax.processes import is_first
 from stepcoder_jax.recipe import encode_config
+from stepcoder_jax.sharding import fetch
 from stepcoder_jax.types import TrainBatch
 
 FOLDER = "nonfinite"
@@ -61,8 +62,10 @@ def dump(run_dir: Path, broken: BrokenStep, batch: TrainBatch, config: RunConfig
     to the same step again writes the same folder again.
     """
     folder = run_dir / FOLDER / f"{broken.iteration}-{broken.step}"
+    arrays = {name: x for name, x in fetch(vars(batch)).items() if x is not None}
+    if not is_first():
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: x for name, x in jax.device_get(vars(batch)).items() if x is not None}
     np.savez_compressed(folder / "batch.npz", allow_pickle=False, **arrays)
     (folder / "step.json").write_text(json.dumps(asdict(broken), indent=1), encoding="utf-8")
     (folder / "config.yaml").write_text(encode_config(config), encoding="utf-8")

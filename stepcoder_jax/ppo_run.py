@@ -1,12 +1,11 @@
 """The PPO phase of a run, begun or taken up."""
 
-from contextlib import closing
 from typing import Any
 
 import jax
 
 from stepcoder_jax import curriculum
-from stepcoder_jax.checkpoint import CheckpointStore
+from stepcoder_jax.checkpoint import open_store
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.training_set import TrainingSet, make_training_set
 from stepcoder_jax.experience import Collector
@@ -15,8 +14,10 @@ from stepcoder_jax.learner_of import learner_of
 from stepcoder_jax.model.lora import init_adapters
 from stepcoder_jax.ppo import PPOPhase
 from stepcoder_jax.ppo_progress import Progress, check_problems
+from stepcoder_jax.processes import from_first
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.run import LORA_KEY, PPO_KEY, Run, say_left_out
+from stepcoder_jax.sharding import spread
 from stepcoder_jax.trainer import Trainer
 from stepcoder_jax.types import Params
 from stepcoder_jax.workshop import own_copy
@@ -58,8 +59,8 @@ def check_checkpoint(run: Run, data: TrainingSet | None) -> None:
         return vars(init_state(learner, policy, critic))
 
     folder = run.folder.checkpoints("ppo")
-    if folder.exists():
-        with closing(CheckpointStore(folder, keep=run.config.checkpoint.keep)) as store:
+    if from_first(folder.exists):
+        with open_store(folder, keep=run.config.checkpoint.keep) as store:
             if store.latest is not None:
                 store.check(jax.eval_shape(first_state))
                 if data is not None:
@@ -71,9 +72,9 @@ def reinforce(run: Run, data: TrainingSet, policy: Params, judge: Judge) -> Prog
     config, workshop = run.config, run.workshop
     learner = make_learner(run)
     critic = workshop.place_critic(first_critic(learner.critic_kind, policy, workshop.model.config))
-    state = init_state(learner, own_copy(policy), critic)
+    state = spread(init_state(learner, own_copy(policy), critic), workshop.mesh)
     phase = _ppo_phase(run, learner, data, policy, judge)
-    with closing(CheckpointStore(run.folder.checkpoints("ppo"), keep=config.checkpoint.keep)) as s:
+    with open_store(run.folder.checkpoints("ppo"), keep=config.checkpoint.keep) as s:
         if s.latest is None:
             run.folder.rewind_before("ppo")
             begin = curriculum.initial_state(data.curricula)

@@ -17,13 +17,20 @@ type Meter = Callable[[int, Mapping[str, str]], None]
 
 
 class Display:
-    """Writes to standard error, so that ``--json`` output stays clean."""
+    """Writes to standard error, so that ``--json`` output stays clean.
 
-    def __init__(self) -> None:
+    Args:
+      shows: False writes nothing: of several processes one is enough.
+    """
+
+    def __init__(self, *, shows: bool = True) -> None:
+        self._shows = shows
         self._console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
         """One line."""
+        if not self._shows:
+            return
         if self._console.is_terminal:
             self._console.print(text, markup=False)
         else:
@@ -32,7 +39,9 @@ class Display:
     @contextmanager
     def phase(self, name: str, total: int, done: int = 0) -> Iterator[Meter]:
         """Shows a phase of ``total`` steps of which ``done`` were done before."""
-        if self._console.is_terminal:
+        if not self._shows:
+            yield lambda now, facts: None
+        elif self._console.is_terminal:
             with self._bar(name, total, done) as meter:
                 yield meter
         else:

@@ -8,12 +8,23 @@ import yaml
 from stepcoder_jax.config import RunConfig
 from stepcoder_jax.recipe import encode_config
 
-# Length of the run, checkpoint habits and the executor's place: no result depends on them.
+# Length of the run, checkpoint habits, and the place of model and executor: what is computed does
+# not depend on them.
 FREE = (
     "run_dir",
     "iterations",
     "checkpoint",
+    "mesh",
+    "distributed",
     "executor.backend",
+    "executor.ray_address",
+    "executor.slots",
+)
+# What may differ between the processes of a run.
+OWN = (
+    "distributed",
+    "data.manual_dir",
+    "data.data_dir",
     "executor.ray_address",
     "executor.slots",
 )
@@ -32,8 +43,12 @@ BEFORE_PPO = ("sft", "data.demonstrations", "data.demonstrations_count")
 
 def fixed_fields(config: RunConfig) -> dict[str, Any]:
     """Every field that may not differ without being asked for: dotted name -> plain value."""
-    every = dict(_flat("", yaml.safe_load(encode_config(config))))
-    return {name: value for name, value in every.items() if not is_among(name, FREE)}
+    return _without(config, FREE)
+
+
+def shared_fields(config: RunConfig) -> dict[str, Any]:
+    """Every field that must be the same in all processes of a run, as ``fixed_fields``."""
+    return _without(config, OWN)
 
 
 def recipe_changes(saved: RunConfig, wanted: RunConfig) -> dict[str, str]:
@@ -46,6 +61,11 @@ def recipe_changes(saved: RunConfig, wanted: RunConfig) -> dict[str, str]:
 def is_among(name: str, fields: tuple[str, ...]) -> bool:
     """Whether a dotted name is one of some fields, or inside one that is a record."""
     return any(name == field or name.startswith(f"{field}.") for field in fields)
+
+
+def _without(config: RunConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    every = dict(_flat("", yaml.safe_load(encode_config(config))))
+    return {name: value for name, value in every.items() if not is_among(name, names)}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """A recipe under way: its data, its model and where it writes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
+from stepcoder_jax.problem import Problem
+from stepcoder_jax.processes import agree
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_data import RunData, load_run_data
 from stepcoder_jax.run_dir import RunDir
@@ -54,6 +57,7 @@ def prepare(
             " run the same programs in the same order, and two threads have none"
         )
     data = load_run_data(config, folder, client, display)
+    agree("the problems that they have read", lambda: _content(data))
     texts = [
         text
         for p in (*data.problems, *data.demonstrations)
@@ -77,6 +81,19 @@ def prepare(
         workshop=workshop,
         frozen=workshop.place_policy(model.params) if config.lora.rank else None,
     )
+
+
+def _content(data: RunData) -> dict[str, str]:
+    """What stands for the problems of a run, set by set, in their order."""
+    named: dict[str, Sequence[Problem]] = {
+        "data.train": data.problems,
+        "demonstrations": data.demonstrations,
+        **{f"data.evaluate.{label}": problems for label, problems in data.evaluations.items()},
+    }
+    return {
+        name: hashlib.sha256(repr(problems).encode()).hexdigest()
+        for name, problems in named.items()
+    }
 
 
 def say_left_out(run: Run, reason: str, ids: Sequence[str]) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.problem import Problem
+from stepcoder_jax.processes import is_own, share
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.verify import verify
@@ -87,7 +89,18 @@ def _verified(
         return {}, {}
     known = folder.read_json(VERIFIED)
     if known is None:
-        found = verify(problems, client, config.executor)
-        known = {"dropped": found.dropped, "reference_s": found.reference_s}
+        parts = share(lambda: _verify_own(config, client, problems))
+        known = {
+            name: {key: value for part in parts for key, value in part[name].items()}
+            for name in ("dropped", "reference_s")
+        }
         folder.write_json(VERIFIED, known)
     return known["dropped"], known["reference_s"]
+
+
+def _verify_own(
+    config: RunConfig, client: Executor, problems: Sequence[Problem]
+) -> dict[str, dict[str, Any]]:
+    own = [problem for number, problem in enumerate(problems) if is_own(number)]
+    found = verify(own, client, config.executor)
+    return {"dropped": found.dropped, "reference_s": found.reference_s}

@@ -11,6 +11,7 @@ from typing import IO, Any
 import yaml
 
 from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.processes import from_first, is_first, share
 from stepcoder_jax.recipe import decode_config, encode_config
 from stepcoder_jax.recipe_changes import BEFORE_PPO, FOUNDATION, is_among, recipe_changes
 
@@ -22,7 +23,9 @@ class RunDirError(ValueError):
 
 
 class RunDir:
-    """Everything a run writes, under one path.
+    """Everything a run writes, under one path that all its processes see.
+
+    The first process writes; what others do with it is to no effect. What they read, it tells them.
 
     ``config.yaml`` the recipe in full, ``config.1.yaml`` … those it replaced ·
     ``metrics.jsonl`` one object a step · ``samples.jsonl`` a few rollouts an iteration ·
@@ -34,8 +37,9 @@ class RunDir:
       changes: fields of the recipe that differ from the one kept here, as people read them.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self._writes = writes
         self.changes: tuple[str, ...] = ()
         self._lock: IO[str] | None = None
 
@@ -47,21 +51,14 @@ class RunDir:
           allow_changes: take it up with another recipe, too, which ``adopt`` then keeps.
 
         Raises:
-          RunDirError: another process has it open, or it holds a run of a different recipe (the
-            message shows the difference).
+          RunDirError: another run has it open, it holds a run of a different recipe (the message
+            shows the difference), or not all processes see it.
         """
-        run = cls(config.run_dir)
+        run = cls(config.run_dir, writes=is_first())
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunDirError(f"run_dir = {str(run.path)!r} cannot be made: {error}") from error
-        run._take_lock()
-        try:
-            if (run.path / "config.yaml").exists():
-                run._compare(config, allow_changes=allow_changes)
-            if not run.changes:
-                run._write("config.yaml", encode_config(config))
-            run._drop_torn_lines()
+            changes = from_first(lambda: run._take(config, allow_changes=allow_changes))
+            run.changes = tuple(changes)
+            run._check_shared()
         except BaseException:
             run.close()
             raise
@@ -69,7 +66,7 @@ class RunDir:
 
     def adopt(self, config: RunConfig) -> None:
         """Keeps a recipe that has changed, and the one before it under the next free number."""
-        if self.changes:
+        if self.changes and self._writes:
             names = (f"config.{number}.yaml" for number in count(1))
             free = next(name for name in names if not (self.path / name).exists())
             self._write(free, (self.path / "config.yaml").read_text(encoding="utf-8"))
@@ -92,13 +89,19 @@ class RunDir:
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
         """Adds a line to a log."""
+        if not self._writes:
+            return
         with (self.path / f"{log}.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def last(self, log: str, *, phase: str) -> dict[str, Any]:
         """The newest line of a phase in a log; empty without one."""
-        rows = (json.loads(line) for line in reversed(self._lines(log)))
-        return next((row for row in rows if row["phase"] == phase), {})
+
+        def read() -> dict[str, Any]:
+            rows = (json.loads(line) for line in reversed(self._lines(log)))
+            return next((row for row in rows if row["phase"] == phase), {})
+
+        return from_first(read)
 
     def marks(self) -> dict[str, int]:
         """How long the logs are, in bytes: saved with a checkpoint."""
@@ -107,6 +110,8 @@ class RunDir:
 
     def rewind(self, marks: Mapping[str, int]) -> None:
         """Cuts the logs back to a checkpoint's marks: steps after it will be taken again."""
+        if not self._writes:
+            return
         for log, size in marks.items():
             path = self.path / f"{log}.jsonl"
             if path.exists() and path.stat().st_size > size:
@@ -114,6 +119,8 @@ class RunDir:
 
     def rewind_before(self, phase: str) -> None:
         """Cuts the logs back to before a phase, which begins from no checkpoint."""
+        if not self._writes:
+            return
         size = 0
         for line in self._lines("metrics"):
             if json.loads(line)["phase"] == phase:
@@ -123,7 +130,9 @@ class RunDir:
 
     def has(self, log: str, fields: Mapping[str, Any]) -> bool:
         """Whether a log has a line with these fields."""
-        return any(fields.items() <= json.loads(line).items() for line in self._lines(log))
+        return from_first(
+            lambda: any(fields.items() <= json.loads(line).items() for line in self._lines(log))
+        )
 
     def evaluation(self, label: str) -> dict[str, Any] | None:
         """What an evaluation with this label found; None before it has run."""
@@ -138,13 +147,17 @@ class RunDir:
     def read_json(self, name: str) -> Any:
         """Content of a JSON file in the directory; None if there is none."""
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return from_first(
+            lambda: json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        )
 
     def write_json(self, name: str, content: Any) -> None:
         """Replaces a JSON file in one step, so that a kill leaves the old or the new one."""
         self._write(name, json.dumps(content, indent=1, ensure_ascii=False))
 
     def _write(self, name: str, text: str) -> None:
+        if not self._writes:
+            return
         part = self.path / f"{name}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(self.path / name)
@@ -160,7 +173,30 @@ class RunDir:
             if lines and not lines[-1].endswith(b"\n"):
                 os.truncate(self.path / f"{log}.jsonl", sum(map(len, lines[:-1])))
 
-    def _compare(self, config: RunConfig, *, allow_changes: bool) -> None:
+    def _take(self, config: RunConfig, *, allow_changes: bool) -> list[str]:
+        """Makes the directory this run's own; tells what of the recipe differs from its."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirError(f"run_dir = {str(self.path)!r} cannot be made: {error}") from error
+        self._take_lock()
+        changes: list[str] = []
+        if (self.path / "config.yaml").exists():
+            changes = self._compare(config, allow_changes=allow_changes)
+        if not changes:
+            self._write("config.yaml", encode_config(config))
+        self._drop_torn_lines()
+        return changes
+
+    def _check_shared(self) -> None:
+        blind = [i for i, sees in enumerate(share((self.path / "config.yaml").exists)) if not sees]
+        if blind:
+            raise RunDirError(
+                f"run_dir = {str(self.path)!r}: processes {blind} do not see what process 0 writes"
+                " there: put it on a file system that all of them share, under the same path"
+            )
+
+    def _compare(self, config: RunConfig, *, allow_changes: bool) -> list[str]:
         changes = recipe_changes(read_config(self.path), config)
         shown = " | ".join(changes.values())
         if changes and not allow_changes:
@@ -175,7 +211,7 @@ class RunDir:
                     f"run_dir = {str(config.run_dir)!r} has checkpoints that began from another"
                     f" value: {' | '.join(kept)}. This cannot change: give another run_dir"
                 )
-        self.changes = tuple(changes.values())
+        return list(changes.values())
 
     def _take_lock(self) -> None:
         lock = (self.path / ".lock").open("w", encoding="utf-8")

@@ -1,15 +1,15 @@
 """The SFT phase of a run, begun or taken up."""
 
 from collections.abc import Sequence
-from contextlib import closing
 
-from stepcoder_jax.checkpoint import CheckpointStore
+from stepcoder_jax.checkpoint import open_store
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.example_rows import ExampleRows, one_a_row, packed
 from stepcoder_jax.data.prompts import Example
 from stepcoder_jax.model.lora import init_adapters
 from stepcoder_jax.run import LORA_KEY, Run, say_left_out
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
+from stepcoder_jax.sharding import spread
 from stepcoder_jax.types import Params
 
 
@@ -38,8 +38,8 @@ def fine_tune(run: Run) -> Params:
         stop=run.stop,
         checkpoint_every=config.checkpoint.sft_every,
     )
-    state = init_sft_state(step, policy)
-    with closing(CheckpointStore(run.folder.checkpoints("sft"), keep=1)) as store:
+    state = spread(init_sft_state(step, policy), workshop.mesh)
+    with open_store(run.folder.checkpoints("sft"), keep=1) as store:
         if store.latest is None:
             run.folder.rewind_before("sft")
         else:

@@ -111,7 +111,7 @@ def param_shardings(shapes: Any, axes: Any, mesh: Mesh | AbstractMesh) -> Any:
 
 def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
     """Places parameters on the mesh; ``axes`` as for ``param_shardings``."""
-    return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
+    return jax.tree.map(_put, params, param_shardings(params, axes, mesh))
 
 
 def sharding_by(axes: tuple[str | None, ...], x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
@@ -126,7 +126,7 @@ def row_sharding(x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays on the mesh, split over rows (axis 0)."""
-    return jax.tree.map(lambda x: jax.device_put(x, row_sharding(x, mesh)), batch)
+    return jax.tree.map(lambda x: _put(x, row_sharding(x, mesh)), batch)
 
 
 def whole(mesh: Mesh | AbstractMesh) -> NamedSharding:
@@ -164,7 +164,42 @@ def _own_places(sharding: NamedSharding, rows: int) -> Sequence[tuple[slice, ...
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays whole on every device."""
-    return jax.device_put(tree, whole(mesh))
+    return jax.tree.map(lambda x: _put(x, whole(mesh)), tree)
+
+
+def spread(tree: Any, mesh: Mesh) -> Any:
+    """Places those arrays of a tree whole on every device that are not on the mesh yet.
+
+    With one process nothing is moved: its own programs do that by themselves.
+    """
+    if whole(mesh).is_fully_addressable:
+        return tree
+    return jax.tree.map(lambda x: _put(x, whole(mesh)) if x.is_fully_addressable else x, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Copies of arrays on the host, wherever on the mesh they lie; by all processes together."""
+
+    def gathered(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return x
+        assert isinstance(x.sharding, NamedSharding)
+        return jax.device_put(x, whole(x.sharding.mesh))
+
+    return jax.device_get(jax.tree.map(gathered, tree))
+
+
+def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+    """Places an array that lies on the mesh already, or that every process holds all of."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(x), sharding))
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    # As ``device_put`` would, which makes the processes compare what they hold first.
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def constrained(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:

@@ -15,6 +15,7 @@ from stepcoder_jax.model.load import LoadedModel, ModelLoadError, load_model, op
 from stepcoder_jax.model.source import Placement
 from stepcoder_jax.model.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from stepcoder_jax.model.weights import policy_shapes
+from stepcoder_jax.processes import from_first
 from stepcoder_jax.sharding import Mesh, param_shardings
 
 
@@ -69,17 +70,23 @@ def _fresh(
 ) -> tuple[ModelConfig, Tokenizer]:
     if settings.shape not in SHAPES:
         raise ConfigError(f"model.shape = {settings.shape!r}: one of {', '.join(SHAPES)}")
-    if not texts and not tokenizer_dir.exists():
-        raise ModelLoadError(f"{tokenizer_dir} is missing: the run's tokenizer was kept there")
-    if not tokenizer_dir.exists():
-        tokenizer = train_tokenizer(texts, settings.vocab_size, split_digits=settings.split_digits)
-        # Under its name only when it is complete: an interrupted run leaves none.
-        part = tokenizer_dir.with_name(f"{tokenizer_dir.name}.part")
-        tokenizer.save_pretrained(part)
-        part.rename(tokenizer_dir)
+    from_first(lambda: _keep_tokenizer(settings, texts, tokenizer_dir))
     tokenizer = load_tokenizer(tokenizer_dir)
     config = replace(SHAPES[settings.shape], vocab_size=settings.vocab_size)
     return config, tokenizer
+
+
+def _keep_tokenizer(settings: ModelSettings, texts: Sequence[str], folder: Path) -> None:
+    """Trains the tokenizer, unless it has been."""
+    if folder.exists():
+        return
+    if not texts:
+        raise ModelLoadError(f"{folder} is missing: the run's tokenizer was kept there")
+    tokenizer = train_tokenizer(texts, settings.vocab_size, split_digits=settings.split_digits)
+    # Under its name only when it is complete: an interrupted run leaves none.
+    part = folder.with_name(f"{folder.name}.part")
+    tokenizer.save_pretrained(part)
+    part.rename(folder)
 
 
 def make_decoder(settings: ModelSettings, config: ModelConfig) -> Decoder:

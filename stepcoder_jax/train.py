@@ -1,7 +1,7 @@
 """A recipe from beginning to end: data, SFT, evaluation, PPO, evaluation, report."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import jax
@@ -11,7 +11,9 @@ from stepcoder_jax.evaluate import evaluate
 from stepcoder_jax.executor_session import executor
 from stepcoder_jax.model.lora import policy_to_serve
 from stepcoder_jax.ppo_run import reinforce, take_up
+from stepcoder_jax.processes import agree, from_first, together
 from stepcoder_jax.progress import Display
+from stepcoder_jax.recipe_changes import shared_fields
 from stepcoder_jax.report import write_report
 from stepcoder_jax.reward_function import resolve_reward
 from stepcoder_jax.run import EVAL_KEY, Run, prepare
@@ -33,12 +35,8 @@ def train(
       ConfigError, ProblemError, RunDirError, ModelLoadError: the recipe cannot be run.
       Interrupted: a stop was asked for; the same call goes on from there.
     """
-    judge = resolve_reward(config.reward, config.executor)
-    with (
-        closing(RunDir.open(config, allow_changes=allow_changes)) as folder,
-        executor(config.executor) as client,
-    ):
-        run = prepare(config, folder, client, display, stop)
+    judge = together(lambda: resolve_reward(config.reward, config.executor))
+    with _begun(config, display, stop, allow_changes=allow_changes) as run:
         with jax.set_mesh(run.workshop.mesh):
             data = take_up(run)
             policy = fine_tune(run)
@@ -54,19 +52,27 @@ def fine_tune_only(
     config: RunConfig, display: Display, stop: StopRequest, *, allow_changes: bool = False
 ) -> dict[str, Any]:
     """The supervised phase alone; the run can be taken up by ``train`` afterwards."""
-    with (
-        closing(RunDir.open(config, allow_changes=allow_changes)) as folder,
-        executor(config.executor) as client,
-    ):
-        run = prepare(config, folder, client, display, stop)
+    with _begun(config, display, stop, allow_changes=allow_changes) as run:
         with jax.set_mesh(run.workshop.mesh):
             take_up(run)
             fine_tune(run)
         return {
-            "loss": folder.last("metrics", phase="sft")["loss"],
+            "loss": run.folder.last("metrics", phase="sft")["loss"],
             "sft_steps": config.sft.steps,
             "run_dir": str(config.run_dir),
         }
+
+
+@contextmanager
+def _begun(
+    config: RunConfig, display: Display, stop: StopRequest, *, allow_changes: bool
+) -> Iterator[Run]:
+    """A recipe with its directory and executor open, in every process."""
+    agree("the recipe", lambda: shared_fields(config) | {"version of jax": jax.__version__})
+    with ExitStack() as stack:
+        folder = stack.enter_context(closing(RunDir.open(config, allow_changes=allow_changes)))
+        client = together(lambda: stack.enter_context(executor(config.executor)))
+        yield together(lambda: prepare(config, folder, client, display, stop))
 
 
 def evaluate_all(run: Run, policy: Params, label: str) -> dict[str, Any]:
@@ -129,6 +135,6 @@ def _summarise(run: Run, found: Mapping[str, Mapping[str, Any]]) -> dict[str, An
         "run_dir": str(run.config.run_dir),
     }
     run.folder.write_json("summary.json", summary)
-    page = write_report(run.folder.path)
+    page = from_first(lambda: str(write_report(run.folder.path)))
     run.display.say(f"report: {page}")
     return summary

@@ -27,7 +27,7 @@ from stepcoder_jax.ppo_metrics import summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.rollout import Rollout, make_batch
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.sharding import Mesh, shard_rows
+from stepcoder_jax.sharding import Mesh, fetch, shard_rows
 from stepcoder_jax.types import Params, TrainBatch, TrainState
 
 
@@ -194,7 +194,7 @@ class Trainer:
             step=number + 1,
             statistic=found[0],
             value=found[1],
-            problem_ids=tuple(scored.problem_ids[row] for row in np.asarray(dealt.tokens[:, 0])),
+            problem_ids=tuple(scored.problem_ids[row] for row in fetch(dealt.tokens)[:, 0]),
         )
         return self._skip(broken, piece, skipped)
 

@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PRNGKeyArray
-from stepcoder_executor import Executor, Request, Result
+from stepcoder_executor import Executor, Request, Result, parse_result, result_to_json
 
 from stepcoder_jax.extract import Fence
 from stepcoder_jax.limits import LimitRule
+from stepcoder_jax.processes import is_alone, is_own, share
 from stepcoder_jax.program import Program, assemble
 from stepcoder_jax.rewards import Outcome
 from stepcoder_jax.sampling.generate import Sampler
@@ -58,14 +59,30 @@ class Attempts:
     executor_hidden_fraction: float | None
 
 
-@dataclass(kw_only=True)
-class _Pending:
-    """A program that the executor has; ``submitted`` and ``judged`` are monotonic times."""
+@dataclass(frozen=True, kw_only=True)
+class _Sampled:
+    """A program that is to be judged."""
 
     problem: Problem
     prompt: Prompt
     sample: Sample
     program: Program
+
+    def judged(self, result: Result) -> Attempt:
+        """What became of it."""
+        return Attempt(
+            problem=self.problem,
+            prompt=self.prompt,
+            sample=self.sample,
+            program=self.program,
+            result=result,
+        )
+
+
+@dataclass(kw_only=True)
+class _Pending:
+    """A program that the executor has; ``submitted`` and ``judged`` are monotonic times."""
+
     submitted: float
     future: Future[Result]
     judged: float | None = None
@@ -74,20 +91,13 @@ class _Pending:
         """The result is there."""
         self.judged = time.monotonic()
 
-    def attempt(self) -> Attempt:
-        """Waits for the result."""
-        return Attempt(
-            problem=self.problem,
-            prompt=self.prompt,
-            sample=self.sample,
-            program=self.program,
-            result=self.future.result(),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """Samples programs and has them executed while other rows are still being decoded.
+
+    Several processes sample the same rows together; each has its share of the programs executed by
+    an executor of its own, and learns the other results when the last is there.
 
     Attributes:
       check: called between pieces of work; raises to abandon the call (a stop request).
@@ -124,17 +134,19 @@ class Worker:
           ExecutorDied: the executor could not be kept alive; nothing is scored then.
         """
         started = time.monotonic()
+        sampled: dict[int, _Sampled] = {}
         pending: dict[int, _Pending] = {}
         for row, sample in self.sampler.generate(params, prompts, keys, samples=samples):
             self.check()
             prompt, problem = prompts[row // samples], problems[row // samples]
-            pending[row] = self._submit(row, problem, prompt, sample, coverage)
-            progress(len(pending))
+            program = self.program_of(prompt, sample)
+            sampled[row] = _Sampled(problem=problem, prompt=prompt, sample=sample, program=program)
+            if is_own(row):
+                pending[row] = self._submit(row, sampled[row], coverage)
+            progress(len(sampled))
         generated = time.monotonic()
-        rows = []
-        for row in sorted(pending):
-            rows.append(pending[row].attempt())
-            self.check()
+        results = self._results(pending)
+        rows = [sampled[row].judged(results[row]) for row in sorted(sampled)]
         ended = time.monotonic()
         # The last result can be here before what is called with it.
         spans = [(one.submitted, one.judged or ended) for one in pending.values()]
@@ -145,25 +157,31 @@ class Worker:
             executor_hidden_fraction=share_before(generated, spans),
         )
 
-    def _submit(
-        self, row: int, problem: Problem, prompt: Prompt, sample: Sample, coverage: bool
-    ) -> _Pending:
-        program = self.program_of(prompt, sample)
+    def _results(self, pending: Mapping[int, _Pending]) -> dict[int, Result]:
+        """Of every row, once the executors of all processes are done."""
+        if is_alone():
+            return dict(self._own_results(pending))
+        parts = share(
+            lambda: [(row, result_to_json(result)) for row, result in self._own_results(pending)]
+        )
+        return {row: parse_result(result) for part in parts for row, result in part}
+
+    def _own_results(self, pending: Mapping[int, _Pending]) -> Iterator[tuple[int, Result]]:
+        for row in sorted(pending):
+            yield row, pending[row].future.result()
+            # Others wait for as many results as they have: only alone is this the same place.
+            if is_alone():
+                self.check()
+
+    def _submit(self, row: int, sampled: _Sampled, coverage: bool) -> _Pending:
         request = Request(
             id=f"{row}",
-            source=program.text,
-            tests=problem.tests,
-            limits=self.limits.of(problem),
+            source=sampled.program.text,
+            tests=sampled.problem.tests,
+            limits=self.limits.of(sampled.problem),
             coverage=coverage,
         )
-        one = _Pending(
-            problem=problem,
-            prompt=prompt,
-            sample=sample,
-            program=program,
-            submitted=time.monotonic(),
-            future=self.client.submit(request),
-        )
+        one = _Pending(submitted=time.monotonic(), future=self.client.submit(request))
         one.future.add_done_callback(one.note_time)
         return one
 

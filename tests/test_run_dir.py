@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_jax.config import CheckpointConfig, DataConfig, LoRAConfig, RunConfig, SFTConfig
+from stepcoder_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    LoRAConfig,
+    MeshConfig,
+    RunConfig,
+    SFTConfig,
+)
 from stepcoder_jax.recipe import encode_config
 from stepcoder_jax.run_dir import RunDir, RunDirError, read_config
 
@@ -119,11 +126,11 @@ def test_a_longer_run_and_other_checkpoint_habits_are_the_same_recipe(tmp_path: 
     assert read_config(tmp_path) == longer
 
 
-def test_a_run_goes_on_with_its_executor_elsewhere(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_executor_and_mesh_elsewhere(tmp_path: Path) -> None:
     config = RunConfig(run_dir=tmp_path)
     RunDir.open(config).close()
     settings = replace(config.executor, backend="ray", ray_address="head:6379", slots=3)
-    moved = replace(config, executor=settings)
+    moved = replace(config, executor=settings, mesh=MeshConfig(fsdp=2))
     RunDir.open(moved).close()
     with pytest.raises(RunDirError, match="wall_s"):
         RunDir.open(replace(config, executor=replace(settings, wall_s=9.0)))

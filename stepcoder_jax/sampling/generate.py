@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
@@ -29,7 +28,7 @@ from stepcoder_jax.sampling.decode import (
     prefill,
 )
 from stepcoder_jax.sampling.stops import StopFinder
-from stepcoder_jax.sharding import rounded_up
+from stepcoder_jax.sharding import fetch, rounded_up
 from stepcoder_jax.types import Params, Prompt, Sample
 
 # Where rows wait, decoding is left for them as soon as this share of the slots is free.
@@ -230,7 +229,7 @@ class _Batch:
     def _finished(self) -> list[tuple[int, Sample]]:
         """Rows that ended in the last chunk, by themselves or by a stop string."""
         state: DecodeState = self._state
-        tokens, logprobs, written, is_done = jax.device_get(
+        tokens, logprobs, written, is_done = fetch(
             (state.tokens, state.logprobs, state.written, state.is_done)
         )
         finished = []

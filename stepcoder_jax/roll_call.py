@@ -1,0 +1,101 @@
+"""Who is still there when a run of several processes ends badly, and what each then says."""
+
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import jax
+from jax._src import distributed
+
+_ENDED, _HERE, _LEFT = "stepcoder/ended", "stepcoder/here/", "stepcoder/left/"
+# How long a process that lives has to answer, and to end by itself afterwards.
+_ANSWER_S, _GRACE_S = 3.0, 5.0
+_PAUSE_S = 0.2
+_LONG_MS = 1_000_000_000
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error is of the connection to another process."""
+    is_told = any(word in str(error) for word in ("Gloo", "coordination service", "heartbeat"))
+    return is_told and isinstance(error, jax.errors.JaxRuntimeError | ValueError)
+
+
+class RollCall:
+    """Listens, on a thread, for a process that ends the run; answers, and ends this one too.
+
+    A process that waits for another in the middle of a computation cannot be reached otherwise.
+    What is said goes by way of the service with which ``jax.distributed`` began: where process 0
+    itself is lost, JAX ends the others at once.
+    """
+
+    def __init__(self) -> None:
+        self._client: Any = distributed.global_state.client
+        self._own = jax.process_index()
+        self._is_ending = False
+        threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
+
+    def end(self, error: BaseException) -> str | None:
+        """Tells the others that this process ends, unless one has told before.
+
+        Returns:
+          What is to be said in place of the error; None: the error itself, which is this process's.
+        """
+        self._is_ending = True
+        why = None if is_lost(error) else f"{type(error).__name__}: {error}"
+        # Where another was first, what it said stays.
+        with suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(_ENDED, json.dumps({"process": self._own, "why": why}))
+        return self._message() if why is None else None
+
+    def take_leave(self) -> None:
+        """The last thing before this process ends; the first waits a while for the others to.
+
+        With process 0 goes the service, and JAX ends with a message of its own whoever is left.
+        """
+        with suppress(jax.errors.JaxRuntimeError):
+            if self._own:
+                self._client.key_value_set(f"{_LEFT}{self._own}", "")
+                return
+            deadline = time.monotonic() + _ANSWER_S + _GRACE_S
+            others = jax.process_count() - 1
+            while len(self._client.key_value_dir_get(_LEFT)) < others:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)
+
+    def _listen(self) -> None:
+        try:
+            self._client.blocking_key_value_get(_ENDED, _LONG_MS)
+            self._client.key_value_set(f"{_HERE}{self._own}", "")
+            message = self._message()
+        except jax.errors.JaxRuntimeError:
+            # The run is over, or process 0 is gone.
+            return
+        time.sleep(_GRACE_S)
+        if not self._is_ending:
+            print(f"stepcoder: {message}", file=sys.stderr, flush=True)
+        self.take_leave()
+        os._exit(1)
+
+    def _message(self) -> str:
+        """Waits until all that live have answered, and says who ended the run, or who did not."""
+        try:
+            told = json.loads(self._client.blocking_key_value_get(_ENDED, _LONG_MS))
+            time.sleep(_ANSWER_S)
+            here = {
+                int(key.removeprefix(_HERE)) for key, _ in self._client.key_value_dir_get(_HERE)
+            }
+        except jax.errors.JaxRuntimeError:
+            told, here = {"why": None}, set(range(1, jax.process_count()))
+        if told["why"] is not None:
+            return f"process {told['process']} failed: {told['why']}"
+        lost = ", ".join(str(i) for i in range(jax.process_count()) if i not in here)
+        return (
+            f"process {lost or '?'} of the run was lost: it no longer answers. The same command on"
+            " every host goes on from the last checkpoint"
+        )
