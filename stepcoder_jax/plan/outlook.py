@@ -143,8 +143,8 @@ def look(
         program = PROGRAMS[name](plan)
         traced = traced or _traced(plan, program)
         compiled = compile_program(program) if topology.described is not None else None
-    if compiled is None or isinstance(compiled, TooLarge):
-        return _estimated(plan, program, topology, useful, traced, compiled)
+        if compiled is None or isinstance(compiled, TooLarge):
+            return _estimated(plan, program, topology, useful, traced, compiled)
     module = parse(compiled.as_text())
     return _outlook(
         plan,
