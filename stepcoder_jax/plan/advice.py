@@ -20,7 +20,7 @@ def advice(plan: Blueprint, outlooks: Sequence[Outlook]) -> list[str]:
     if any(o.name in ("prefill", "decode") for o in short):
         said += _for_sampling(plan)
     for outlook in outlooks:
-        if outlook.source == "compiled" and outlook.repeated > _REPEATED:
+        if outlook.repeated > _REPEATED:
             said.append(
                 f"{outlook.name}: each product is computed on {outlook.repeated:.1f} devices;"
                 " as many devices fewer along the mesh's row axes would be as fast"

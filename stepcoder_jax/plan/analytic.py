@@ -1,4 +1,4 @@
-"""Exchanges and traffic by formula, where nothing can be compiled."""
+"""Shares of work, exchanges and traffic by formula, where nothing can be compiled."""
 
 import math
 
@@ -6,47 +6,82 @@ import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, merged
-from stepcoder_jax.plan.memory import Memory, device_bytes
+from stepcoder_jax.plan.memory import Memory, device_bytes, row_parts, width
 from stepcoder_jax.plan.programs import Program
 from stepcoder_jax.sharding import parts_on
 
+_SAMPLING = ("prefill", "decode")
+
+
+def estimated_share(plan: Blueprint, program: Program) -> int:
+    """Over how many devices the work of a call is shared out; others compute the same.
+
+    Training is split as its rows are, and layers as their heads; sampling as its weights are.
+    """
+    axis = "embed" if program.name in _SAMPLING else "batch"
+    parts = parts_on(axis, plan.mesh) if axis == "embed" else row_parts(plan, program)
+    return parts * parts_on("heads", plan.mesh)
+
 
 def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
-    """Weights gathered where they are split, gradients reduced, activations of a split layer added.
+    """What devices send to each other, as if each kept to its own rows, or its part of weights."""
+    found = _of_sampling(plan, program) if program.name in _SAMPLING else _of_rows(plan, program)
+    return merged(c for c in found if c.group > 1 and c.count > 0)
 
-    Weights travel in the activations' type once for each pass over them; gradients in float32 once
-    for each model and micro-batch. Rows of different devices need each other's gradients only.
-    """
-    model, config = plan.model, plan.config
-    width = 2 if config.model.dtype == "bfloat16" else 4
-    rows, shards, heads = (parts_on(axis, plan.mesh) for axis in ("batch", "embed", "heads"))
+
+def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
+    """Where weights are split along their inputs, partial products are added up in float32."""
+    model, tokens = plan.model, program.tokens
+    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    outputs = (heads + 2 * model.intermediate_size) // parts_on("heads", plan.mesh)
+    rows = plan.slots if program.name == "decode" else plan.prompts[1].size
+    shards = parts_on("embed", plan.mesh)
+    return [
+        Collective(
+            kind="all-reduce", bytes=4 * tokens * outputs, group=shards, count=model.num_layers
+        ),
+        Collective(kind="all-reduce", bytes=4 * rows * model.vocab_size, group=shards, count=1),
+        _of_heads(plan, tokens, passes=1),
+    ]
+
+
+def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
+    """Weights travel in the activations' type once a pass, gradients once a micro-batch."""
+    heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
     weights = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights)) // heads
     passes, tokens = _passes(plan, program)
-    found = []
-    if shards > 1:
+    rows = row_parts(plan, program)
+    found = [
+        Collective(kind="all-gather", bytes=weights * width(plan), group=shards, count=passes),
+        _of_heads(plan, tokens // rows, passes),
+    ]
+    if program.name == "update":
+        trained = jax.tree.leaves((plan.policy, plan.critic))
         found.append(
-            Collective(kind="all-gather", bytes=weights * width, group=shards, count=passes)
+            Collective(
+                kind="reduce-scatter" if shards > 1 else "all-reduce",
+                bytes=4 * sum(math.prod(x.shape) for x in trained) // heads,
+                group=rows,
+                count=plan.config.ppo.microbatches,
+            )
         )
-    if heads > 1:
-        moved = tokens // (1 if program.name in ("prefill", "decode") else rows)
-        size = moved * model.hidden_size * width
-        count = 2 * model.num_layers * (passes if program.name == "decode" else 2)
-        found.append(Collective(kind="all-reduce", bytes=size, group=heads, count=count))
-    if program.name == "update" and rows > 1:
-        trained = (
-            sum(math.prod(x.shape) for x in jax.tree.leaves((plan.policy, plan.critic))) // heads
-        )
-        kind = "reduce-scatter" if shards > 1 else "all-reduce"
-        count = config.ppo.microbatches
-        found.append(Collective(kind=kind, bytes=4 * trained, group=rows, count=count))
-    return merged(found)
+    return found
+
+
+def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
+    """Where a layer is split, attention and feed-forward each add up what goes on."""
+    return Collective(
+        kind="all-reduce",
+        bytes=tokens * plan.model.hidden_size * width(plan),
+        group=parts_on("heads", plan.mesh),
+        count=2 * plan.model.num_layers * passes,
+    )
 
 
 def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
     """Every argument and output once, weights once a pass, what is kept for later twice."""
-    width = 2 if plan.config.model.dtype == "bfloat16" else 4
     passes, _ = _passes(plan, program)
-    again = device_bytes(plan.weights) * width // 4 * max(passes - 1, 0)
+    again = device_bytes(plan.weights) * width(plan) // 4 * max(passes - 1, 0)
     return memory.arguments + memory.outputs + 2 * memory.temporaries + again
 
 

@@ -70,12 +70,14 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
         case "prefill" | "decode":
             return _while_sampling(plan, program)
         case "score":
+            parts = row_parts(plan, program)
             pieces = plan.config.ppo.microbatches * plan.config.ppo.minibatches
-            rows = _rows_at_once(plan, plan.config.rows // pieces)
-            outputs, aliased = device_bytes(plan.scores) // _row_parts(plan), 0
+            rows = math.ceil(plan.config.rows / pieces / parts)
+            outputs, aliased = device_bytes(plan.scores) // parts, 0
             temporaries = _row_work(plan, rows)
         case "update":
-            rows = _rows_at_once(plan, plan.update_rows // plan.config.ppo.microbatches)
+            parts = row_parts(plan, program)
+            rows = math.ceil(plan.update_rows / plan.config.ppo.microbatches / parts)
             outputs = aliased = device_bytes(plan.state)
             temporaries = _kept_of_layers(plan, rows) + _row_work(plan, rows)
             copies = 2 if plan.config.ppo.microbatches > 1 else 1
@@ -95,7 +97,7 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
     given = device_bytes(program.arguments)
     if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
         # Not compiled, so not placed: split as the policy is.
-        given += device_bytes(plan.weights) * _width(plan) // 4 - device_bytes(plan.served)
+        given += device_bytes(plan.weights) * width(plan) // 4 - device_bytes(plan.served)
     is_prefill = program.name == "prefill"
     rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
     written = device_bytes(program.arguments[1])
@@ -109,10 +111,6 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
     )
 
 
-def _rows_at_once(plan: Blueprint, rows: int) -> int:
-    return math.ceil(rows / _row_parts(plan))
-
-
 def _row_work(plan: Blueprint, rows: int) -> int:
     """One layer, and a chunk's logits twice."""
     chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
@@ -122,25 +120,25 @@ def _row_work(plan: Blueprint, rows: int) -> int:
 def _kept_of_layers(plan: Blueprint, rows: int) -> int:
     """What the backward pass of one micro-batch finds of the forward pass."""
     model = plan.model
-    inputs = rows * plan.row_tokens * model.hidden_size * _width(plan)
+    inputs = rows * plan.row_tokens * model.hidden_size * width(plan)
     work = 0 if plan.config.model.remat == "layer" else _layer_bytes(plan, rows, plan.row_tokens)
     return model.num_layers * (inputs + work)
 
 
-def _width(plan: Blueprint) -> int:
+def width(plan: Blueprint) -> int:
     """Bytes of an activation."""
     return 2 if plan.config.model.dtype == "bfloat16" else 4
 
 
-def _row_parts(plan: Blueprint) -> int:
-    """Into how many parts rows are split."""
-    tokens = plan.rollouts.tokens
-    return plan.config.rows // tokens.sharding.shard_shape(tokens.shape)[0]
+def row_parts(plan: Blueprint, program: Program) -> int:
+    """Into how many parts the mesh splits the rows of a training program; 1 where it does not."""
+    tokens = plan.minibatch.tokens if program.name == "update" else plan.rollouts.tokens
+    return tokens.shape[0] // tokens.sharding.shard_shape(tokens.shape)[0]
 
 
 def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
     model = plan.model
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * _width(plan)
+    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width(plan)
     return per_token * rows * length
 
 
@@ -148,7 +146,7 @@ def _layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
     """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
     model = plan.model
     heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
-    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * _width(plan)
+    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * width(plan)
     is_whole = plan.config.model.attention == "xla" and length > 1
     logits = 2 * 4 * model.num_heads * length * length if is_whole else 0
     return rows * (length * per_token + logits)

@@ -76,6 +76,22 @@ def test_kernels_of_a_machine_that_is_not_here() -> None:
         estimate(fused, "h100:1")
 
 
+def test_rows_that_a_mesh_does_not_divide_are_computed_on_all_devices() -> None:
+    plan = estimate(topology="v5e:4x8")
+    assert [p["repeated"] for p in plan["programs"]] == [32.0] * 4
+    assert len([text for text in plan["suggestions"] if "on 32.0 devices" in text]) == 4
+
+
+def test_partial_products_of_split_weights_are_added_up() -> None:
+    decode = programs(estimate(recipe(data=1, fsdp=4), "v5e:2x2"))["decode"]
+    slots, heads, outputs, vocabulary = 8, 4 * 4 + 2 * 2 * 4, 2 * 32, 13
+    found = {(c["kind"], c["bytes"], c["count"], c["group"]) for c in decode["collectives"]}
+    assert found == {
+        ("all-reduce", 4 * slots * (heads + outputs), 1, 4),
+        ("all-reduce", 4 * slots * vocabulary, 1, 4),
+    }
+
+
 def test_splitting_weights_splits_the_state() -> None:
     whole = programs(estimate(topology="v5e:2x2"))["update"]["argument_bytes"]
     split = programs(estimate(recipe(data=1, fsdp=4), "v5e:2x2"))["update"]["argument_bytes"]
