@@ -103,7 +103,7 @@ def run_bench(
     runs: int,
     dtype: str,
     microbatches: int,
-    remat: str = "none",
+    remat: str = "layer",
     lengths: str = "full",
     rows: int | None = None,
 ) -> dict[str, Any]:

@@ -145,22 +145,73 @@ def _add_eval(add: Any) -> None:
 
 
 def _add_data(add: Any) -> None:
-    command = add("data", commands.data, "Look at a problem set and check it.")
-    command.add_argument(
-        "action",
-        choices=("check", "stats"),
-        help="check: run every canonical solution against its tests; stats: count what is there",
-    )
-    command.add_argument(
-        "--problems", required=True, help="problem file or SET:SPLIT, as docs/data.md lists them"
-    )
-    for name, text in (
-        ("manual_dir", "where downloaded data sets lie"),
-        ("data_dir", "where they are kept as ArrayRecord"),
+    command = add("data", None, "Look at a problem set, check it, or build one from raw rows.")
+    actions = command.add_subparsers(dest="action", required=True, metavar="action")
+    for name, run, text in (
+        ("check", commands.data, "Run every canonical solution against its tests."),
+        ("stats", commands.data, "Count what is there."),
+        ("build", commands.build, "Refine raw rows into a problem file, a reason for each other."),
     ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        action.add_argument("--json", action="store_true", help="last line of output as JSON")
+        action.set_defaults(run=run)
+        action.add_argument(
+            "--problems",
+            required=True,
+            help="problem file or SET:SPLIT, as docs/data.md lists them",
+        )
         # The second spelling is that of a recipe's field, which train and eval take.
-        command.add_argument(f"--{name}", f"--data.{name}", dest=name, type=Path, help=text)
-    command.add_argument("--count", type=_positive, help="take only the first problems")
+        action.add_argument(
+            "--manual_dir",
+            "--data.manual_dir",
+            dest="manual_dir",
+            type=Path,
+            help="where downloaded data sets lie",
+        )
+        action.add_argument("--count", type=_positive, help="take only the first rows")
+        if name == "build":
+            _add_build(action)
+        else:
+            action.add_argument(
+                "--data_dir",
+                "--data.data_dir",
+                dest="data_dir",
+                type=Path,
+                help="where they are kept as ArrayRecord",
+            )
+
+
+def _add_build(action: Any) -> None:
+    action.add_argument("--out", type=Path, required=True, help="folder of the results")
+    for flag, kind, default, text in (
+        ("--runs", _positive, 3, "how often a solution is run before it is believed"),
+        ("--solutions", _positive, None, "try only so many solutions of a problem"),
+        ("--tests", int, 15, "how many tests a problem is to have; 0: make none"),
+        ("--agree", _positive, 2, "solutions that must agree on an output that is made a test"),
+        ("--ngram", _positive, 10, "words in a row that count as overlap with a benchmark"),
+        ("--overlap", float, 0.5, "share of a benchmark problem's n-grams that is too much"),
+        ("--near", float, 0.8, "similarity of two texts that makes their problems near"),
+        ("--seed", int, 0, "of the inputs that are made"),
+        ("--slots", int, 0, "programs at a time; 0: one a usable CPU"),
+        ("--cpu-s", float, 3.0, "CPU seconds of a test; three times as many of the wall clock"),
+        ("--memory-mb", int, 512, "memory limit of a test"),
+    ):
+        told = "" if default is None else f" (default: {default})"
+        action.add_argument(flag, type=kind, default=default, help=text + told)
+    action.add_argument(
+        "--isolation",
+        choices=("required", "best", "none"),
+        default="best",
+        help="required: refuse to run where the sandbox cannot be built in full (default: best)",
+    )
+    action.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="benchmark that no row may overlap, again for each; a set or a file"
+        " (default: humaneval and mbpp:test, as far as they lie in --manual_dir)",
+    )
 
 
 def _add_plan(add: Any) -> None:
@@ -203,8 +254,8 @@ def _add_bench(add: Any) -> None:
     command.add_argument(
         "--remat",
         choices=("none", "layer", "dots"),
-        default="none",
-        help="what the backward pass of an update computes again",
+        default="layer",
+        help="what the backward pass of an update computes again (%(default)s)",
     )
     command.add_argument(
         "--lengths",

@@ -115,6 +115,40 @@ def data(options: Namespace) -> dict[str, Any]:
         return found | {"left_out": left_out}
 
 
+def build(options: Namespace) -> dict[str, Any]:
+    """``stepcoder data build``: counts and reasons."""
+    with _user_errors():
+        from stepcoder_jax.config import ExecutorSettings
+        from stepcoder_jax.data.refinement.build import build as run_build
+        from stepcoder_jax.data.refinement.settings import BuildSettings
+        from stepcoder_jax.progress import Display
+        from stepcoder_jax.stop import stop_on_signals
+
+        settings = BuildSettings(
+            problems=options.problems,
+            out=options.out,
+            manual_dir=options.manual_dir,
+            count=options.count,
+            runs=options.runs,
+            solutions=options.solutions,
+            tests=options.tests,
+            agree=options.agree,
+            against=tuple(options.against),
+            ngram=options.ngram,
+            overlap=options.overlap,
+            near=options.near,
+            seed=options.seed,
+            cpu_s=options.cpu_s,
+            executor=ExecutorSettings(
+                slots=options.slots,
+                isolation=options.isolation,
+                memory_mb=options.memory_mb,
+            ),
+        )
+        with stop_on_signals() as stop:
+            return run_build(settings, Display(), stop)
+
+
 def plan(options: Namespace) -> dict[str, Any]:
     """``stepcoder plan``: what the recipe needs of the machine."""
     with _user_errors(resumes=False):

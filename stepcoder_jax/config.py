@@ -392,13 +392,16 @@ class SFTConfig:
 
     Attributes:
       steps: optimizer steps; 0 skips the phase.
-      batch: examples a step.
+      batch: rows a step; an example each unless they are packed.
       row_tokens: T of a supervised row; longer examples are left out and counted.
+      packing: put as many examples in a row as fit, none of which sees another: fewer steps for a
+        pass, each over more examples. Not with ``model.attention: cudnn``.
     """
 
     steps: int = 0
     batch: int = 64
     row_tokens: int = 256
+    packing: bool = False
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5, decay="linear")
 
 

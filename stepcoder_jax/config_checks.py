@@ -30,10 +30,13 @@ def _require(ok: bool, name: str, value: object, allowed: str) -> None:
 
 
 def _check_model(c: RunConfig) -> None:
-    """The fused kernel computes in the activations' type."""
+    """The fused kernel computes in the activations' type, and whole rows."""
     fits = c.model.attention != "cudnn" or c.model.dtype == "bfloat16"
     half = "takes 16 bits only: set model.dtype = bfloat16, or model.attention = xla"
     _require(fits, "model.attention", c.model.attention, half)
+    apart = not c.sft.packing or c.model.attention != "cudnn"
+    mixes = "model.attention = cudnn does not keep packed examples apart: set false, or xla there"
+    _require(apart, "sft.packing", c.sft.packing, mixes)
 
 
 def _check_iteration(c: RunConfig) -> None:

@@ -1,7 +1,6 @@
 """Supervised fine-tuning on canonical solutions: the phase before PPO, or a command of its own."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from stepcoder_jax.checkpoint import CheckpointStore
 from stepcoder_jax.config import WHOLE_MODELS, LoRAConfig, OptimizerConfig, SFTConfig
-from stepcoder_jax.data.order import ProblemOrder
-from stepcoder_jax.data.prompts import Example
+from stepcoder_jax.data.example_rows import ExampleRows
+from stepcoder_jax.data.order import ProblemOrder, own_rows
 from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.masked import masked_mean
 from stepcoder_jax.model.apply import hidden_states
@@ -23,7 +22,7 @@ from stepcoder_jax.model.lora import policy_weights
 from stepcoder_jax.optimizer import make_optimizer
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.sharding import Mesh, shard_rows
+from stepcoder_jax.sharding import Mesh, place_own_rows
 from stepcoder_jax.stop import Interrupted, StopRequest
 from stepcoder_jax.types import Params, TrainState
 
@@ -34,10 +33,14 @@ LOG_EVERY = 10
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class SFTBatch:
-    """Right-padded examples; the loss is over ``is_answer``, the end token included."""
+    """Right-padded rows; the loss is over ``is_answer``, the end token included.
+
+    ``segments`` is as in ``ExampleRows`` where rows are packed, None where each is one example.
+    """
 
     tokens: Int[Array, "B T"]
     is_answer: Bool[Array, "B T"]
+    segments: Int[Array, "B T"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,9 @@ def sft_update(
 
     def loss(params: Params) -> Float[Array, ""]:
         weights = policy_weights(params, frozen, step.lora)
-        hidden = hidden_states(step.policy, weights.params, batch.tokens, weights.adapters)
+        hidden = hidden_states(
+            step.policy, weights.params, batch.tokens, weights.adapters, batch.segments
+        )
         head = partial(unembed, weights.params)
         scored = token_logprobs(hidden, head, batch.tokens, 1.0, step.logprob_chunk_tokens, False)
         return -masked_mean(scored.logprobs, batch.is_answer, jnp.sum(batch.is_answer))
@@ -90,30 +95,19 @@ def sft_update(
     return replace(state, step=state.step + 1, policy=policy, policy_opt=opt), value
 
 
-def pack_examples(examples: Sequence[Example], width: int, pad_token: int) -> SFTBatch:
-    """Examples as rows of ``width`` tokens."""
-    tokens = np.full((len(examples), width), pad_token, np.int32)
-    is_answer = np.zeros(tokens.shape, bool)
-    for row, example in enumerate(examples):
-        length = len(example.tokens)
-        tokens[row, :length] = example.tokens
-        is_answer[row, length - example.answer_tokens : length] = True
-    return SFTBatch(tokens=jnp.asarray(tokens), is_answer=jnp.asarray(is_answer))
-
-
 @dataclass(frozen=True, kw_only=True)
 class SFTPhase:
     """The host loop of the phase: resumable, and the same however often it was interrupted.
 
     Attributes:
       frozen: as for ``sft_update``.
+      rows: packed where the recipe says so; all processes hold the same.
     """
 
     step: SFTStep
     frozen: Params | None
     config: SFTConfig
-    examples: Sequence[Example]
-    pad_token: int
+    rows: ExampleRows
     seed: int
     mesh: Mesh
     run: RunDir
@@ -128,7 +122,7 @@ class SFTPhase:
           Interrupted: a stop was asked for; the state is saved.
           FloatingPointError: the loss is not finite.
         """
-        order = ProblemOrder(len(self.examples), seed=self.seed)
+        order = ProblemOrder(len(self.rows), seed=self.seed)
         done = int(state.step)
         with self.display.phase("sft", self.config.steps, done) as meter:
             mark = time.monotonic()
@@ -140,14 +134,12 @@ class SFTPhase:
                     store.wait()
                     raise
                 chosen = order.take(number * self.config.batch, self.config.batch)
-                batch = pack_examples(
-                    [self.examples[i] for i in chosen], self.config.row_tokens, self.pad_token
-                )
                 state, loss = sft_update(
-                    state, shard_rows(batch, self.mesh), step=self.step, frozen=self.frozen
+                    state, self._batch(chosen), step=self.step, frozen=self.frozen
                 )
                 if (number + 1) % LOG_EVERY == 0 or number + 1 == self.config.steps:
-                    value = self._log(number + 1, float(loss), time.monotonic() - mark)
+                    used = self.rows.take(chosen).used_fraction
+                    value = self._log(number + 1, float(loss), used, time.monotonic() - mark)
                     meter(number + 1, value)
                     mark = time.monotonic()
                 if (number + 1) % self.checkpoint_every == 0 or number + 1 == self.config.steps:
@@ -155,18 +147,28 @@ class SFTPhase:
         store.wait()
         return state
 
+    def _batch(self, chosen: Int[np.ndarray, " batch"]) -> SFTBatch:
+        """The step's rows on the mesh, fed by the processes together."""
+        process, processes = jax.process_index(), jax.process_count()
+        own = own_rows(len(chosen), "sft.batch", process=process, processes=processes)
+        rows = self.rows.take(chosen[own])
+        fields = {
+            "tokens": rows.tokens,
+            "is_answer": rows.is_answer,
+            "segments": rows.segments if self.config.packing else None,
+        }
+        return SFTBatch(**place_own_rows(fields, len(chosen), self.mesh))
+
     def _save(self, store: CheckpointStore, number: int, state: TrainState) -> None:
         store.save(number, state, {"logs": self.run.marks()})
 
-    def _log(self, number: int, loss: float, seconds: float) -> dict[str, str]:
+    def _log(self, number: int, loss: float, used: float, seconds: float) -> dict[str, str]:
         if not np.isfinite(loss):
             raise FloatingPointError(
                 f"sft step {number}: loss = {loss}; lower sft.optimizer.learning_rate"
             )
         steps = (number - 1) % LOG_EVERY + 1
         rate = steps * self.config.batch * self.config.row_tokens / max(seconds, 1e-9)
-        self.run.append(
-            "metrics",
-            {"phase": "sft", "step": number, "loss": loss, "tokens_per_s": round(rate, 1)},
-        )
+        row = {"phase": "sft", "step": number, "loss": loss, "tokens_per_s": round(rate, 1)}
+        self.run.append("metrics", row | {"used_fraction": round(used, 4)})
         return {"loss": f"{loss:.3f}", "tokens/s": f"{rate:.0f}"}

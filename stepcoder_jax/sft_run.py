@@ -1,10 +1,12 @@
 """The SFT phase of a run, begun or taken up."""
 
+from collections.abc import Sequence
 from contextlib import closing
 
 from stepcoder_jax.checkpoint import CheckpointStore
 from stepcoder_jax.config import ConfigError
-from stepcoder_jax.data.training_set import fitting
+from stepcoder_jax.data.example_rows import ExampleRows, one_a_row, packed
+from stepcoder_jax.data.prompts import Example
 from stepcoder_jax.model.lora import init_adapters
 from stepcoder_jax.run import LORA_KEY, Run, say_left_out
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
@@ -24,19 +26,11 @@ def fine_tune(run: Run) -> Params:
         logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         lora=config.lora,
     )
-    solved = [p for p in run.data.demonstrations if p.canonical_solution is not None]
-    kept, long = fitting(
-        solved, lambda p: len(workshop.builder.example(p).tokens) <= config.sft.row_tokens
-    )
-    say_left_out(run, f"examples longer than sft.row_tokens = {config.sft.row_tokens}", long)
-    if not kept:
-        raise ConfigError(f"sft.row_tokens = {config.sft.row_tokens}: no example fits")
     phase = SFTPhase(
         step=step,
         frozen=run.frozen,
         config=config.sft,
-        examples=[workshop.builder.example(p) for p in kept],
-        pad_token=workshop.pad_token,
+        rows=_rows(run, _examples(run)),
         seed=config.seed,
         mesh=workshop.mesh,
         run=run.folder,
@@ -54,6 +48,33 @@ def fine_tune(run: Run) -> Params:
             if restored.step < config.sft.steps:
                 run.folder.rewind(restored.host["logs"])
         return phase.train(state, store).policy
+
+
+def _examples(run: Run) -> list[Example]:
+    """Demonstrations as token ids, made once; those that cannot be rows are left out and said."""
+    width, builder = run.config.sft.row_tokens, run.workshop.builder
+    problems = run.data.demonstrations
+    unsolved = [p.id for p in problems if p.canonical_solution is None]
+    say_left_out(run, "demonstrations without a solution", unsolved)
+    made = [(p.id, builder.example(p)) for p in problems if p.canonical_solution is not None]
+    long = [name for name, example in made if len(example.tokens) > width]
+    say_left_out(run, f"examples longer than sft.row_tokens = {width}", long)
+    if len(made) == len(long):
+        raise ConfigError(f"sft.row_tokens = {width}: no example fits")
+    return [example for _, example in made if len(example.tokens) <= width]
+
+
+def _rows(run: Run, examples: Sequence[Example]) -> ExampleRows:
+    width, pad_token = run.config.sft.row_tokens, run.workshop.pad_token
+    if run.config.sft.packing:
+        rows = packed(examples, width, pad_token, seed=run.config.seed)
+    else:
+        rows = one_a_row(examples, width, pad_token)
+    run.display.say(
+        f"sft: {len(examples)} examples in {len(rows)} rows of {width} tokens,"
+        f" {rows.used_fraction:.1%} of them used"
+    )
+    return rows
 
 
 def _first_policy(run: Run) -> Params:

@@ -114,20 +114,47 @@ def shard_params(params: Any, axes: Any, mesh: Mesh) -> Any:
     return jax.tree.map(jax.device_put, params, param_shardings(params, axes, mesh))
 
 
-def row_shardings(batch: Any, mesh: Mesh | AbstractMesh) -> Any:
-    """Where arrays lie on the mesh that are split over rows (axis 0); ``batch`` or its shapes."""
-    spec = partition_spec(("batch",))
-    return jax.tree.map(lambda x: NamedSharding(mesh, _fit(spec, x, mesh)), batch)
+def row_sharding(x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Where an array lies on the mesh that is split over rows (axis 0); ``x`` or its shape."""
+    return NamedSharding(mesh, _fit(partition_spec(("batch",)), x, mesh))
 
 
 def shard_rows(batch: Any, mesh: Mesh) -> Any:
     """Places a tree of arrays on the mesh, split over rows (axis 0)."""
-    return jax.tree.map(jax.device_put, batch, row_shardings(batch, mesh))
+    return jax.tree.map(lambda x: jax.device_put(x, row_sharding(x, mesh)), batch)
 
 
 def whole(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Of an array that lies whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def place_own_rows(own: Any, rows: int, mesh: Mesh) -> Any:
+    """Places a batch of ``rows`` rows, of which every process holds its even share (axis 0).
+
+    The shares are in the order in which the mesh names the processes. With one process as
+    ``shard_rows``.
+
+    Raises:
+      ConfigError: the mesh does not lay an even share of the rows on the devices of each process.
+    """
+    sharding = NamedSharding(mesh, _fit(partition_spec(("batch",)), np.empty(rows), mesh))
+    places = {index[0].indices(rows) for index in _own_places(sharding, rows)}
+    held = sum(end - begin for begin, end, _ in places)
+    if held * jax.process_count() != rows:
+        raise ConfigError(
+            f"mesh = {dict(mesh.shape)}: {rows} rows over {jax.process_count()} processes, and the"
+            f" devices of one hold {held}: mesh.data × mesh.fsdp must divide the rows and be a"
+            " multiple of the processes, and mesh.tensor stay inside each"
+        )
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x, (rows, *x.shape[1:])), own
+    )
+
+
+def _own_places(sharding: NamedSharding, rows: int) -> Sequence[tuple[slice, ...]]:
+    places = sharding.addressable_devices_indices_map((rows,)).values()
+    return [place for place in places if place is not None]
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

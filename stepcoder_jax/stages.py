@@ -15,7 +15,7 @@ from typing import assert_never
 import numpy as np
 
 from stepcoder_jax.config import CurriculumConfig
-from stepcoder_jax.source_text import line_starts, parse
+from stepcoder_jax.source_text import code_point, line_starts, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def fixed_prefix(source: str, fraction: float) -> str:
     lines = len(starts) - (starts[-1] == len(source))
     bound = starts[math.floor(fraction * lines)]
     places = [_first_place(node) for node in ast.walk(parse(source)) if isinstance(node, ast.stmt)]
-    offsets = [_code_point(source, starts, line, column) for line, column in places]
+    offsets = [code_point(source, starts, line, column) for line, column in places]
     heads = [
         head
         for offset, (line, _) in zip(offsets, places, strict=True)
@@ -166,8 +166,8 @@ def _statement(node: ast.AST, source: str, lines: Sequence[int]) -> Statement | 
             keyword = "match"
         case _:
             return None
-    start = _code_point(source, lines, node.lineno, node.col_offset)
-    end = _code_point(source, lines, node.end_lineno or node.lineno, node.end_col_offset or 0)
+    start = code_point(source, lines, node.lineno, node.col_offset)
+    end = code_point(source, lines, node.end_lineno or node.lineno, node.end_col_offset or 0)
     is_elif = keyword == "if" and source.startswith("elif", start)
     return Statement(keyword="elif" if is_elif else keyword, start=start, end=end)
 
@@ -181,10 +181,3 @@ def _first_place(node: ast.stmt) -> tuple[int, int]:
             return first.lineno, 0
         case _:
             return node.lineno, node.col_offset
-
-
-def _code_point(source: str, lines: Sequence[int], line: int, utf8_column: int) -> int:
-    """Offset into `source` of a position in the syntax tree, whose columns are UTF-8 bytes."""
-    start = lines[line - 1]
-    text = source[start : lines[line]] if line < len(lines) else source[start:]
-    return start + len(text.encode()[:utf8_column].decode())

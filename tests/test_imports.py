@@ -20,10 +20,10 @@ LAYERS = (
     "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
     " program optimizer pass_rates",
     "model logprobs sampling sharding",
-    "data checkpoint metrics run_dir progress limits verify report scorecard samples_file",
+    "data checkpoint metrics run_dir progress limits verify report scorecard samples_file"
+    " executor_session",
     "learner worker rollout run_data experience finite nonfinite",
-    "executor_session eval_record eval_styles score_samples starting_model workshop trained"
-    " learner_of",
+    "eval_record eval_styles score_samples starting_model workshop trained learner_of",
     "evaluate evaluate_model ppo_metrics trainer ppo_progress ppo sft run sft_run ppo_run train"
     " plan bench export",
     "errors commands cli __main__",
@@ -38,6 +38,7 @@ ONLY_IN = {
     "tokenizers": ("model.tokenizer",),
     "safetensors": ("model.safetensors_folder", "model.peft_folder"),
     "gguf": ("model.gguf",),
+    "datasketch": ("data",),
     "jinja2": ("report",),
     "flax.nnx": (),
     "torch": (),

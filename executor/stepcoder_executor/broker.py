@@ -40,6 +40,7 @@ class Broker:
         self._reader = FrameReader()
         self._queue: deque[Execution] = deque()
         self._seqs: dict[Execution, int] = {}
+        self._begun: set[int] = set()
         self._attempts: dict[Execution, int] = {}
         self._slots: list[Slot] = []
         self._mapper: Mapper | None = None
@@ -104,6 +105,7 @@ class Broker:
         """Forget a request: drop it from the queue, or stop the child that runs it."""
         for execution in [execution for execution, own in self._seqs.items() if own == seq]:
             del self._seqs[execution]
+            self._begun.discard(seq)
             with contextlib.suppress(ValueError):
                 self._queue.remove(execution)
         for slot in self._slots:
@@ -172,7 +174,9 @@ class Broker:
 
     def _finish(self, execution: Execution, result: Result) -> None:
         self._attempts.pop(execution, None)
-        self._send(self._seqs.pop(execution), result_to_json(result))
+        seq = self._seqs.pop(execution)
+        self._begun.discard(seq)
+        self._send(seq, result_to_json(result))
 
     def _note_restart(self, process: Prepared, reason: str) -> None:
         if not process.is_ready:
@@ -202,15 +206,24 @@ class Broker:
     def _dispatch(self) -> None:
         for slot in self._slots:
             if self._queue and slot.is_idle:
-                slot.begin(self._queue.popleft())
+                self._begin(slot)
         for slot in self._slots:
             if len(self._queue) > _DEEP_QUEUE * len(self._slots):
                 if slot.is_ready and not slot.n_waiting:
-                    slot.begin(self._queue.popleft())
+                    self._begin(slot)
             elif slot.n_waiting and not self._queue and any(one.is_idle for one in self._slots):
                 slot.recall()
         if self._to_map and self._mapper is not None and self._mapper.is_idle:
             self._mapper.begin(self._to_map.popleft())
+
+    def _begin(self, slot: Slot) -> None:
+        """Give a slot the next program; the client hears of it first, lest that be the last."""
+        execution = self._queue.popleft()
+        seq = self._seqs[execution]
+        if seq not in self._begun:
+            self._begun.add(seq)
+            self._channel.sendall(json_frame({"kind": "begun", "seq": seq}))
+        slot.begin(execution)
 
     def _add(self, slot: Slot) -> None:
         self._slots.append(slot)

@@ -54,31 +54,36 @@ class ResultWriter:
         self._lock = threading.Lock()
         self._ahead = ahead
         self._room = threading.Semaphore(ahead)
-        self.error: BaseException | None = None
+        self.error: OSError | None = None
 
-    def submit(self, client: Executor, line: bytes) -> None:
+    def submit(self, client: Executor, number: int, line: bytes) -> None:
         """Start the request on one line; its result line follows, whatever the line holds."""
         fields: Any = None
         try:
             fields = json.loads(line)
             request = parse_request(fields)
         except (ValueError, RecursionError) as error:
-            self._write(_refusal(fields, error))
+            self._write(_refusal(fields, error, number))
             return
         self._room.acquire()
-        client.submit(request).add_done_callback(lambda done: self._finish(request.id, done))
+        try:
+            future = client.submit(request)
+        except ExecutorDied as error:
+            self._room.release()
+            self._write(_refusal(fields, error, number))
+            return
+        future.add_done_callback(lambda done: self._finish(fields, number, done))
 
     def drain(self) -> None:
         """Wait for every result that is outstanding."""
         for _ in range(self._ahead):
             self._room.acquire()
 
-    def _finish(self, request_id: str, future: Future[Result]) -> None:
+    def _finish(self, fields: Any, number: int, future: Future[Result]) -> None:
         try:
             self._write(result_to_json(future.result()))
         except ExecutorDied as error:
-            self.error = error
-            self._write(_refusal({"id": request_id}, error))
+            self._write(_refusal(fields, error, number))
         except CancelledError:
             # Only an interrupted command cancels, and it has nothing more to say.
             return
@@ -104,9 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         print(f"stepcoder-executor: isolation {client.isolation}", file=sys.stderr)
         writer = ResultWriter(out, client.n_slots * 4 + _AHEAD)
-        for line in sys.stdin.buffer:
+        for number, line in enumerate(sys.stdin.buffer, start=1):
             if line.strip():
-                writer.submit(client, line)
+                writer.submit(client, number, line)
             if writer.error is not None:
                 break
         writer.drain()
@@ -115,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _FAILED
     if writer.error is not None:
         raise writer.error
+    if client.death is not None:
+        raise client.death
     return _DONE
 
 
@@ -143,17 +150,18 @@ def bench(arguments: argparse.Namespace) -> int:
     return _DONE
 
 
-def _refusal(fields: Any, error: Exception) -> dict[str, Any]:
-    """The result line of a request that cannot be run."""
+def _refusal(fields: Any, error: Exception, number: int) -> dict[str, Any]:
+    """The result line of a request that cannot be run; without an id it names line ``number``."""
     own_id = fields.get("id") if isinstance(fields, dict) else None
+    own_id = own_id if isinstance(own_id, str) else None
     is_syntax = not isinstance(error, ProtocolError | ExecutorDied)
-    detail = f"the line is not JSON: {error}" if is_syntax else str(error)
+    detail = f"not JSON: {error}" if is_syntax else str(error)
     return {
-        "id": own_id if isinstance(own_id, str) else None,
+        "id": own_id,
         "verdict": "executor_error",
         "tests": [],
         "wall_s": 0.0,
-        "detail": detail,
+        "detail": detail if own_id is not None else f"input line {number}: {detail}",
     }
 
 

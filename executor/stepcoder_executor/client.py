@@ -20,8 +20,9 @@ _MAX_STARTS = 3
 class ExecutorClient(Executor):
     """Runs requests on a broker process of its own.
 
-    The broker is a fresh interpreter: the calling process is never forked. If it dies, what was
-    outstanding is tried once more on a new one.
+    The broker is a fresh interpreter: the calling process is never forked. If it dies, a new one
+    gets what is outstanding; a program that ran, or was about to, when two of them died is given
+    up, as it may be what kills them.
 
     Raises:
         ExecutorDied: the broker does not start, or the machine lacks the isolation asked for.
@@ -84,7 +85,7 @@ class ExecutorClient(Executor):
         return json_frame({"kind": "request", "seq": seq, "request": fields})
 
     def _send(self, seq: int, entry: Pending) -> None:
-        entry.tries += 1
+        entry.is_begun = False
         self._write(entry.message)
 
     def _withdraw(self, seq: int) -> None:
@@ -106,13 +107,21 @@ class ExecutorClient(Executor):
         try:
             while True:
                 header = json_fields(read_frame(self._socket.fileno()))
-                self._slot_restarts = header["restarts"]
-                self._deliver(header["seq"], parse_result(header["result"]))
+                if header["kind"] == "begun":
+                    self._note_begun(header["seq"])
+                else:
+                    self._slot_restarts = header["restarts"]
+                    self._deliver(header["seq"], parse_result(header["result"]))
         except (OSError, EOFError, FrameError):
             self._recover()
 
+    def _note_begun(self, seq: int) -> None:
+        entry = self._pending.get(seq)
+        if entry is not None:
+            entry.is_begun = True
+
     def _recover(self) -> None:
-        """The broker has gone: start another and send it what is outstanding, once."""
+        """The broker has gone: start another and send it what is outstanding."""
         with self._lock:
             if self._closing:
                 return
@@ -121,6 +130,7 @@ class ExecutorClient(Executor):
             self._socket.close()
             self._past_slot_restarts += self._slot_restarts
             self._slot_restarts = 0
+            self._blame()
             reason = f"the executor broker ended twice (status {self._process.returncode})"
             try:
                 self._start_broker()
@@ -132,6 +142,12 @@ class ExecutorClient(Executor):
                     self._send(seq, entry)
                 else:
                     self._refuse(seq, reason)
+
+    def _blame(self) -> None:
+        """Count a try of what ran when the broker died; of everything, if nothing did."""
+        outstanding = list(self._pending.values())
+        for entry in [one for one in outstanding if one.is_begun] or outstanding:
+            entry.tries += 1
 
 
 def _spawn_broker() -> tuple[socket.socket, subprocess.Popen[bytes]]:

@@ -1,5 +1,7 @@
 """One request on its way through a slot: what to ask next, and what the answers mean."""
 
+from dataclasses import replace
+
 from stepcoder_executor import assertions
 from stepcoder_executor.brief import brief_of
 from stepcoder_executor.covered import Span, either, executed_units
@@ -25,7 +27,7 @@ class Execution:
     def __init__(self, request: Request, *, rule: CompareRule, run_all: bool) -> None:
         self.request = request
         self._rule = rule
-        self._run_all = run_all
+        self._run_all = run_all or request.report == "produced"
         self._done: list[TestResult] = []
         self._wall_s = 0.0
         self._executed = b""
@@ -134,12 +136,25 @@ class Execution:
         if record.verdict != "ran":
             is_known = record.verdict in _VERDICTS_OF_A_CHILD
             verdict = Verdict(record.verdict) if is_known else Verdict.RUNTIME_ERROR
-            return TestResult(verdict=verdict, wall_s=record.wall_s, detail=self._mark(k, record))
+            return self._measured(
+                TestResult(verdict=verdict, wall_s=record.wall_s, detail=self._mark(k, record)),
+                record.cpu_s,
+            )
         verdict, detail = self._compare(k, record, printed)
-        return TestResult(verdict=verdict, wall_s=record.wall_s, detail=detail)
+        result = TestResult(verdict=verdict, wall_s=record.wall_s, detail=detail)
+        if self._brief.mode == STDIO:
+            return self._measured(result, record.cpu_s, printed.decode("utf-8", "surrogateescape"))
+        return self._measured(result, record.cpu_s, record.value)
+
+    def _measured(self, test: TestResult, cpu_s: float, output: str | None = None) -> TestResult:
+        if self.request.report == "verdicts":
+            return test
+        return replace(test, cpu_s=cpu_s, output=output)
 
     def _compare(self, k: int, record: Record, printed: bytes) -> tuple[Verdict, str]:
         tests = self.request.tests
+        if self.request.report == "produced":
+            return Verdict.PASSED, ""
         if isinstance(tests, AssertionTests):
             return self._compare_assertion(k, record)
         if tests.fn_name is None:
@@ -186,6 +201,7 @@ class Execution:
                 value="",
                 stdout=(written, len(stdout)),
                 wall_s=min(wall_s, self.request.limits.wall_s),
+                cpu_s=answer.cpu_s,
                 is_last=True,
             )
             return self._judge(k, record, stdout)

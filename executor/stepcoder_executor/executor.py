@@ -28,13 +28,15 @@ class Pending:
     """A request that is not answered yet.
 
     message: the request as it is sent, so that it can be sent again.
-    submitted: monotonic seconds; tries: how often it has been sent.
+    submitted: monotonic seconds; tries: how often what ran it has died, or how often it was sent.
+    is_begun: whether it may have been running, as far as is known.
     """
 
     message: bytes
     future: Future[Result]
     submitted: float
     tries: int = 0
+    is_begun: bool = False
 
 
 class Executor(ABC):

@@ -2,7 +2,8 @@
 
 Request: ``{"id", "source", "tests", "limits"?, "coverage"?}``. Tests are either
 ``{"fn_name": str | null, "inputs": [...], "outputs": [...]}`` (call-based with a name,
-stdin/stdout without) or ``{"assertions": [...], "setup"?: str}``.
+stdin/stdout without) or ``{"assertions": [...], "setup"?: str}``. A request may also have
+``"report"``, one of ``Report``.
 Result: ``{"id", "verdict", "tests": [{"verdict", "wall_s", "detail"}], "covered"?, "wall_s",
 "detail"?}``. Anything else raises :class:`ProtocolError`, which names the field and its value.
 """
@@ -10,7 +11,7 @@ Result: ``{"id", "verdict", "tests": [{"verdict", "wall_s", "detail"}], "covered
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args
 
 from stepcoder_executor.fields import ProtocolError as ProtocolError
 from stepcoder_executor.fields import (
@@ -81,26 +82,42 @@ class Limits:
     output_kb: float = 64
 
 
+Report = Literal["verdicts", "measured", "produced"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One program to run against its tests."""
+    """One program to run against its tests.
+
+    report: ``measured``: a test also tells its CPU time and what it put out; ``produced``: the
+    same, but nothing is compared: the tests' outputs say nothing, every test is run, and one that
+    ran to its end is ``passed``.
+    """
 
     id: str
     source: str
     tests: Tests
     limits: Limits = Limits()
     coverage: bool = False
+    report: Report = "verdicts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """What one test gave. ``detail`` is for people: an exception, or what differed."""
+    """What one test gave. ``detail`` is for people: an exception, or what differed.
+
+    cpu_s, output: where the request asked to report them: CPU seconds of all threads, by the
+    program's own clock; what was printed, or the JSON text of what was returned, of a test that
+    ran to its end.
+    """
 
     __test__ = False
 
     verdict: Verdict
     wall_s: float
     detail: str = ""
+    cpu_s: float | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,16 +183,20 @@ def parse_request(obj: Any) -> Request:
         ProtocolError: a field is missing, unknown, of the wrong type or out of range.
     """
     fields = mapping(obj, "request")
-    no_other_keys(fields, "request", ("id", "source", "tests", "limits", "coverage"))
+    no_other_keys(fields, "request", ("id", "source", "tests", "limits", "coverage", "report"))
     source = typed(required(fields, "source"), "source", str, "the program's text")
     if len(source) > MAX_SOURCE_CHARS:
         refuse("source", f"{len(source)} characters", f"at most {MAX_SOURCE_CHARS} characters")
+    report = fields.get("report", "verdicts")
+    if report not in get_args(Report):
+        refuse("report", report, "one of " + ", ".join(get_args(Report)))
     return Request(
         id=typed(required(fields, "id"), "id", str, "a string"),
         source=source,
         tests=parse_tests(required(fields, "tests")),
         limits=_parse_limits(fields.get("limits")),
         coverage=typed(fields.get("coverage", False), "coverage", bool, "true or false"),
+        report=report,
     )
 
 
@@ -193,6 +214,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
             "output_kb": limits.output_kb,
         },
         "coverage": request.coverage,
+        "report": request.report,
     }
 
 
@@ -215,16 +237,26 @@ def result_to_json(result: Result) -> dict[str, Any]:
     line: dict[str, Any] = {
         "id": result.id,
         "verdict": result.verdict.value,
-        "tests": [
-            {"verdict": test.verdict.value, "wall_s": test.wall_s, "detail": test.detail}
-            for test in result.tests
-        ],
+        "tests": [_test_to_json(test) for test in result.tests],
         "wall_s": result.wall_s,
     }
     if result.covered is not None:
         line["covered"] = [list(span) for span in result.covered]
     if result.detail:
         line["detail"] = result.detail
+    return line
+
+
+def _test_to_json(test: TestResult) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "verdict": test.verdict.value,
+        "wall_s": test.wall_s,
+        "detail": test.detail,
+    }
+    if test.cpu_s is not None:
+        line["cpu_s"] = test.cpu_s
+    if test.output is not None:
+        line["output"] = test.output
     return line
 
 
@@ -249,10 +281,13 @@ def _parse_limits(obj: Any) -> Limits:
 
 def _parse_test_result(obj: Any) -> TestResult:
     fields = mapping(obj, "tests[k]")
+    cpu_s = fields.get("cpu_s")
     return TestResult(
         verdict=_parse_verdict(required(fields, "verdict"), "tests[k].verdict"),
         wall_s=number(fields.get("wall_s", 0.0), "tests[k].wall_s", minimum=0.0),
         detail=typed(fields.get("detail", ""), "tests[k].detail", str, "a string"),
+        cpu_s=None if cpu_s is None else number(cpu_s, "tests[k].cpu_s", minimum=0.0),
+        output=typed(fields.get("output"), "tests[k].output", str | None, "a string"),
     )
 
 

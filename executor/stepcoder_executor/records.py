@@ -4,6 +4,7 @@ import json
 from typing import NamedTuple
 
 _DECODER = json.JSONDecoder()
+_MOST_CPU_S = 1e6
 
 
 class Record(NamedTuple):
@@ -12,6 +13,7 @@ class Record(NamedTuple):
     verdict: ``ran``, when what it produced is to be judged, or the name of a verdict.
     value: JSON text; stdout: where the output of this test begins and ends in what was printed.
     wall_s: seconds; is_last: whether the process takes no other test.
+    cpu_s: CPU seconds; 0 where it was not told.
     """
 
     verdict: str
@@ -20,6 +22,7 @@ class Record(NamedTuple):
     stdout: tuple[int, int]
     wall_s: float
     is_last: bool
+    cpu_s: float = 0.0
 
 
 def read_records(blob: bytes, most_wall_s: float, most: int) -> dict[int, Record]:
@@ -37,14 +40,16 @@ def read_records(blob: bytes, most_wall_s: float, most: int) -> dict[int, Record
             break
         try:
             head = blob[start:middle].decode("utf-8", "replace")
-            k, verdict, detail, first, last, wall_s, is_last = _DECODER.raw_decode(head)[0]
+            k, verdict, detail, first, last, wall_s, is_last, *more = _DECODER.raw_decode(head)[0]
             found[int(k)] = Record(
                 verdict=str(verdict),
                 detail=str(detail),
                 value=blob[middle + 1 : end].decode("utf-8", "replace"),
                 stdout=(max(int(first), 0), max(int(last), 0)),
-                wall_s=min(max(float(wall_s), 0.0), most_wall_s),
+                # 0.0 comes first: it is what `max` gives for NaN.
+                wall_s=min(max(0.0, float(wall_s)), most_wall_s),
                 is_last=bool(is_last),
+                cpu_s=min(max(0.0, float(more[0])), _MOST_CPU_S) if more else 0.0,
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             break

@@ -79,6 +79,8 @@ def _parse(row: Any, where: str, split: str) -> RawProblem:
     if not isinstance(number, int | str) or isinstance(number, bool):
         raise ProblemError(f"{where}: problem_id = {number!r:.80}: must be a number or a name")
     tests = tests_of(inner_json(row, "input_output", where), where)
+    if tests["fn_name"] and isinstance(tests["inputs"], list):
+        tests["inputs"] = [argument_list(value) for value in tests["inputs"]]
     return raw_problem(
         {
             "id": f"apps/{split}/{str(number).zfill(4)}",
@@ -123,6 +125,11 @@ def tests_of(fields: Any, where: str) -> dict[str, Any]:
         "inputs": fields["inputs"],
         "outputs": fields["outputs"],
     }
+
+
+def argument_list(value: Any) -> list[Any]:
+    """A call's arguments: what is no list can only be the one argument there is."""
+    return value if isinstance(value, list) else [value]
 
 
 def solutions_of(value: Any, where: str) -> Sequence[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_jax.data.apps import inner_json, solutions_of, tests_of
+from stepcoder_jax.data.apps import argument_list, inner_json, solutions_of, tests_of
 from stepcoder_jax.data.json_rows import decode_json, read_rows
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.raw import (
@@ -81,7 +81,7 @@ def arguments(value: Any, where: str) -> Any:
       ProblemError: a line is not JSON.
     """
     if not isinstance(value, str):
-        return value
+        return argument_list(value)
     try:
         return [decode_json(line) for line in value.splitlines() if line.strip()]
     except ValueError as error:

@@ -7,6 +7,8 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
+from stepcoder_jax.config import ConfigError
+
 # Keeps these draws apart from others that follow from a seed and a number.
 WEIGHTED_STREAM = 2
 
@@ -53,6 +55,27 @@ class WeightedOrder:
 
 
 type Order = ProblemOrder | WeightedOrder
+
+
+def own_rows(batch: int, field: str, *, process: int, processes: int) -> slice:
+    """Which rows of every batch a process feeds: an even share, in the order of the processes.
+
+    All of them read the same order, so that their rows together are the batch of a single one.
+
+    Args:
+        batch: rows of all processes together.
+        field: of the recipe, that says how many these are.
+
+    Raises:
+        ConfigError: the shares are not even.
+    """
+    if batch % processes:
+        raise ConfigError(
+            f"{field} = {batch}: must be a multiple of the {processes} processes, each of which"
+            " feeds as many rows"
+        )
+    share = batch // processes
+    return slice(process * share, (process + 1) * share)
 
 
 def problem_order(

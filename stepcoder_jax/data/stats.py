@@ -20,11 +20,11 @@ def problem_stats(problems: Sequence[Problem]) -> dict[str, Any]:
     keywords = CurriculumConfig().statements
     parsed = [s for s in solutions if _parses(s)]
     statements = [len(conditional_statements(s, keywords)) for s in parsed]
-    tests = [_test_count(p.tests) for p in problems]
+    tests = [test_count(p.tests) for p in problems]
     return {
         "problems": len(problems),
         "difficulty": dict(Counter(p.difficulty for p in problems)),
-        "style": dict(Counter(_style(p.tests) for p in problems)),
+        "style": dict(Counter(style_of(p.tests) for p in problems)),
         "source": dict(Counter(p.source for p in problems)),
         "tests_per_problem": {"min": min(tests), "mean": float(np.mean(tests)), "max": max(tests)},
         "without_solution": len(problems) - len(solutions),
@@ -55,11 +55,13 @@ def _parses(source: str) -> bool:
     return True
 
 
-def _test_count(tests: Tests) -> int:
+def test_count(tests: Tests) -> int:
+    """How many tests there are."""
     return len(tests.assertions if isinstance(tests, AssertionTests) else tests.inputs)
 
 
-def _style(tests: Tests) -> str:
+def style_of(tests: Tests) -> str:
+    """How a program is tested: by assertions, stdin and stdout, or calls."""
     if isinstance(tests, AssertionTests):
         return "assertions"
     return "stdin/stdout" if tests.fn_name is None else "call-based"

@@ -25,14 +25,22 @@ class Decoded:
 
 
 def hidden_states(
-    decoder: Decoder, params: Params, tokens: Int[Array, "B T"], adapters: Params | None = None
+    decoder: Decoder,
+    params: Params,
+    tokens: Int[Array, "B T"],
+    adapters: Params | None = None,
+    segments: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T D"]:
     """Full forward pass over right-padded rows: hidden states after the final norm.
 
     Args:
         adapters: added to the matrices of ``params`` in the same places, as ``Weights`` holds them.
+        segments: where a row holds several sequences one after the other, which of them each token
+            is of: it is read as if its sequence stood alone. None: a row is one sequence.
     """
-    read: Any = decoder.apply(_variables(params, adapters), tokens, row_positions(tokens))
+    positions = row_positions(tokens) if segments is None else segment_positions(segments)
+    variables = _variables(params, adapters)
+    read: Any = decoder.apply(variables, tokens, positions, segments=segments)
     return read[0]
 
 
@@ -79,3 +87,10 @@ def _variables(params: Params, adapters: Params | None) -> dict[str, Params]:
 def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """0 … T − 1 in every row."""
     return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+
+def segment_positions(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """From 0 in every run of equal numbers: ``1 1 1 2 2 0`` -> ``0 1 2 0 1 0``."""
+    places = row_positions(segments)
+    begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
+    return places - jax.lax.cummax(jnp.where(begins, places, 0), axis=1)

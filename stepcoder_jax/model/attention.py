@@ -28,6 +28,7 @@ def attention(
     value: Float[Array, "B T K H"],
     *,
     backend: str,
+    segments: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Causal softmax(q·k / √H)·v; query head n reads key/value head n // (N/K).
 
@@ -37,27 +38,47 @@ def attention(
         value: values of the same tokens.
         backend: ``xla`` runs anywhere; ``cudnn`` is the fused kernel of NVIDIA GPUs and takes
             bfloat16 or float16 only; ``splash`` is the fused kernel of TPUs.
+        segments: where rows are packed, which of its row's sequences a token is of: it attends to
+            that one alone. None: a row is one sequence. Not with ``cudnn``.
 
     Returns:
         The attended values in the dtype of ``query``; logits and softmax are float32.
 
     Raises:
         ConfigError: an unknown backend, or one that cannot run on the devices of the current mesh
-            (without one: on JAX's default devices) or with this dtype.
+            (without one: on JAX's default devices), with this dtype or with packed rows.
     """
     _require_usable(backend, query.dtype)
+    if backend == "cudnn" and segments is not None:
+        raise ConfigError(
+            "model.attention = 'cudnn' does not keep packed sequences apart:"
+            " set sft.packing = false, or model.attention = 'xla'"
+        )
     if backend == "splash":
-        return splash_attention(query, key, value, interpret=False)
+        return splash_attention(query, key, value, segments, interpret=False)
     if backend == "xla" and current_platform() == "cpu":
-        return _blockwise_attention(query, key, value)
+        return _blockwise_attention(query, key, value, segments)
     implementation: Literal["xla", "cudnn"] = "cudnn" if backend == "cudnn" else "xla"
     return jax.nn.dot_product_attention(
-        query, key, value, is_causal=True, implementation=implementation
+        query,
+        key,
+        value,
+        mask=None if segments is None else _is_same(segments, segments),
+        is_causal=True,
+        implementation=implementation,
     )
 
 
+def _is_same(queries: Int[Array, "B T"], keys: Int[Array, "B S"]) -> Bool[Array, "B 1 T S"]:
+    """Whether query and key are of one segment."""
+    return (queries[:, :, None] == keys[:, None, :])[:, None]
+
+
 def _blockwise_attention(
-    query: Float[Array, "B T N H"], key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B T K H"],
+    value: Float[Array, "B T K H"],
+    segments: Int[Array, "B T"] | None,
 ) -> Float[Array, "B T N H"]:
     """Causal attention a block of queries at a time: the keys behind a block are left out."""
     keys, values = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
@@ -68,6 +89,8 @@ def _blockwise_attention(
         end = min(begin + width, length)
         is_visible = jnp.arange(end)[None] <= jnp.arange(begin, end)[:, None]
         visible = jnp.broadcast_to(is_visible, (query.shape[0], 1, *is_visible.shape))
+        if segments is not None:
+            visible &= _is_same(segments[:, begin:end], segments[:, :end])
         blocks.append(
             _grouped_attention(query[:, begin:end], keys[:, :, :end], values[:, :, :end], visible)
         )

@@ -50,15 +50,18 @@ class Decoder(nn.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         cache: KVCache | None = None,
+        segments: Int[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         """Run the tokens through all layers.
 
         Args:
             tokens: ids; right-padded rows need no mask, because no token sees what follows it.
-            positions: position of each token in its row, from 0. Without a cache they run 0…T-1.
+            positions: position of each token in its sequence, from 0. Without a cache they run
+                0…T-1, or begin anew with every segment.
             cache: when serving, keys and values so far, or None at the beginning of the rows.
                 Each token's are written to the slot of its position, and it attends to the slots
                 up to there; at positions ≥ S nothing is written.
+            segments: of packed rows, as for ``attention``; never when serving.
 
         Returns:
             Hidden states after the final norm. When serving, also the cache with the tokens
@@ -83,7 +86,7 @@ class Decoder(nn.Module):
         if self.serving:
             x, cache = self._serve(x, positions, angles, cache)
         else:
-            x, _ = self._layers()(x, positions, angles)
+            x, _ = self._layers()(x, positions, angles, segments)
         final_norm = RMSNorm(
             config.rms_norm_eps, "embed", self.dtype, self.param_dtype, name="final_norm"
         )
@@ -94,7 +97,7 @@ class Decoder(nn.Module):
             _rematerialised(self.remat),
             variable_axes={"params": 0, ADAPTERS: 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
@@ -118,7 +121,7 @@ class Decoder(nn.Module):
                 serving=True,
                 name=f"layer_{i}",
             )
-            x, written = layer(x, positions, angles, layer_cache)
+            x, written = layer(x, positions, angles, cache=layer_cache)
             # A layer that serves always returns one.
             caches.append(cast(LayerCache, written))
         return x, KVCache(layers=tuple(caches))

@@ -146,7 +146,8 @@ class Attention(nn.Module):
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         angles: RopeAngles,
-        cache: LayerCache | None,
+        segments: Int[Array, "B T"] | None = None,
+        cache: LayerCache | None = None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Attend; with a cache, write the new keys and values first and attend to its slots."""
         query, key, value = self._projected(x)
@@ -154,7 +155,7 @@ class Attention(nn.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = apply_rope(query, angles), apply_rope(key, angles)
         if cache is None:
-            attended = attention(query, key, value, backend=self.backend)
+            attended = attention(query, key, value, backend=self.backend, segments=segments)
             cache = LayerCache.of(key, value) if self.serving else None
         else:
             cache = cache.write(key, value, positions)
@@ -222,9 +223,11 @@ class Layer(nn.Module):
         x: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
         angles: RopeAngles,
+        segments: Int[Array, "B T"] | None = None,
         cache: LayerCache | None = None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Return the new residual stream and, when serving, the layer's cache."""
-        attended, cache = self.attention(self.attention_norm(x), positions, angles, cache)
+        normed = self.attention_norm(x)
+        attended, cache = self.attention(normed, positions, angles, segments, cache)
         x = x + attended
         return x + self.mlp(self.mlp_norm(x)), cache

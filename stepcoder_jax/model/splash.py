@@ -11,9 +11,10 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
     BlockSizes,
     CausalMask,
     MultiHeadMask,
+    SegmentIds,
     make_splash_mha,
 )
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.sharding import on_own_part, parts_of
 
@@ -22,12 +23,14 @@ MAX_BLOCK = 512  # a block's float32 logits are 1 MiB of a core's memory
 
 QUERY_AXES = ("batch", "length", "heads", "head_dim")
 KEY_AXES = ("batch", "length", "kv_heads", "head_dim")
+TOKEN_AXES = ("batch", "length")
 
 
 def splash_attention(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B T K H"],
     value: Float[Array, "B T K H"],
+    segments: Int[Array, "B T"] | None = None,
     *,
     interpret: bool,
 ) -> Float[Array, "B T N H"]:
@@ -41,6 +44,7 @@ def splash_attention(
             up to whole blocks inside.
         key: keys of the same tokens.
         value: values of the same tokens.
+        segments: as for ``attention``; ids are at least 0.
         interpret: run the kernel as ordinary operations, on any machine, slowly: for tests.
 
     Returns:
@@ -51,11 +55,11 @@ def splash_attention(
     if heads % parts == 0:
         copies = math.lcm(kv_heads, parts) // kv_heads
         key, value = (jnp.repeat(x, copies, axis=2) for x in (key, value))
-    return on_own_part(
-        partial(_attend, interpret=interpret),
-        (query, key, value),
-        axes=(QUERY_AXES, KEY_AXES, KEY_AXES),
-    )
+    attend = partial(_attend, interpret=interpret)
+    arrays, axes = (query, key, value), (QUERY_AXES, KEY_AXES, KEY_AXES)
+    if segments is None:
+        return on_own_part(attend, arrays, axes=axes)
+    return on_own_part(attend, (*arrays, segments), axes=(*axes, TOKEN_AXES))
 
 
 def block_shape(length: int) -> tuple[int, int]:
@@ -68,6 +72,7 @@ def _attend(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B T K H"],
     value: Float[Array, "B T K H"],
+    segments: Int[Array, "B T"] | None = None,
     *,
     interpret: bool,
 ) -> Float[Array, "B T N H"]:
@@ -91,4 +96,8 @@ def _attend(
         q_seq_shards=1,
         interpret=interpret,
     )
-    return jnp.swapaxes(jax.vmap(kernel)(*blocks)[:, :, :length], 1, 2)
+    ids = None
+    if segments is not None:
+        filled = jnp.pad(segments, ((0, 0), (0, block * count - length)))
+        ids = SegmentIds(q=filled, kv=filled)
+    return jnp.swapaxes(jax.vmap(kernel)(*blocks, ids)[:, :, :length], 1, 2)

@@ -34,7 +34,7 @@ from stepcoder_jax.model.lora import (
 )
 from stepcoder_jax.model.weights import policy_shapes
 from stepcoder_jax.sampling.decode import DecodeSettings, empty_state
-from stepcoder_jax.sharding import param_shardings, row_shardings, whole
+from stepcoder_jax.sharding import param_shardings, row_sharding, whole
 from stepcoder_jax.starting_model import make_critic, make_decoder
 from stepcoder_jax.types import RolloutBatch, TrainBatch, TrainState
 
@@ -219,7 +219,7 @@ class Blueprint:
         return jax.tree.map(_placed, shapes, param_shardings(shapes, axes, self.mesh))
 
     def _rows(self, shapes: Any) -> Placed:
-        return jax.tree.map(_placed, shapes, row_shardings(shapes, self.mesh))
+        return jax.tree.map(lambda x: _placed(x, row_sharding(x, self.mesh)), shapes)
 
     def whole(self, shapes: Any) -> Placed:
         """Shapes of arrays that lie whole on every device."""

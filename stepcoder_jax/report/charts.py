@@ -11,6 +11,7 @@ from stepcoder_jax.report.axis import Axis, step_axis, value_axis
 
 WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, BOTTOM = 50, 448, 12, 200
+MOST_BAR_LABELS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +88,37 @@ def heat_map(
     return _markup(svg)
 
 
+def bar_chart(name: str, bars: Sequence[tuple[str, float]], *, x_label: str) -> Markup:
+    """Bars from zero, a label under each, or under some where there are many; at least one bar."""
+    svg = _svg(name)
+    y = value_axis([height for _, height in bars], start=BOTTOM, end=TOP, from_zero=True)
+    _value_lines(svg, y)
+    width = (RIGHT - LEFT) / len(bars)
+    stride = -(-len(bars) // MOST_BAR_LABELS)
+    for place, (label, height) in enumerate(bars):
+        left, top = LEFT + place * width, y.at(height)
+        box = {"x": _px(left + width / 10), "y": _px(top), "width": _px(width * 0.8)}
+        shape = {**box, "height": _px(BOTTOM - top), "class": "cell"}
+        _hint(SubElement(svg, "rect", shape), f"{label}: {height:g}")
+        if place % stride == 0:
+            _text(svg, left + width / 2, BOTTOM + 17, label, "tick middle")
+    _text(svg, (LEFT + RIGHT) / 2, BOTTOM + 35, x_label, "tick middle")
+    return _markup(svg)
+
+
 def _frame(name: str, x: Axis, y: Axis, x_label: str) -> Element:
     svg = _svg(name)
+    _value_lines(svg, y)
+    _step_labels(svg, x, x_label)
+    return svg
+
+
+def _value_lines(svg: Element, y: Axis) -> None:
     for tick in y.ticks:
         place = _px(y.at(tick))
         ends = {"x1": str(LEFT), "x2": str(RIGHT), "y1": place, "y2": place}
         SubElement(svg, "line", {**ends, "class": "zero" if tick == 0 else "grid"})
         _text(svg, LEFT - 6, y.at(tick) + 4, y.label(tick), "tick end")
-    _step_labels(svg, x, x_label)
-    return svg
 
 
 def _step_labels(svg: Element, x: Axis, x_label: str) -> None:

@@ -47,7 +47,7 @@ def render(log: RunLog) -> str:
     ppo, sft = ppo_figures(log.ppo), sft_figures(log.sft)
     shown = _shown_iterations(log.samples)
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             log=log,
@@ -65,7 +65,8 @@ def render(log: RunLog) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of this package; every text is escaped on its way into a page."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -4,7 +4,8 @@ import grain
 import numpy as np
 import pytest
 
-from stepcoder_jax.data.order import ProblemOrder, WeightedOrder, problem_order
+from stepcoder_jax.config import ConfigError
+from stepcoder_jax.data.order import ProblemOrder, WeightedOrder, own_rows, problem_order
 
 STATEMENTS = (0, 1, 3, 0, 5)
 
@@ -45,3 +46,22 @@ def test_the_rarest_problem_can_be_drawn_and_none_beyond_the_last() -> None:
 def test_weights_must_be_positive(weights: list[int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         WeightedOrder(weights, seed=0)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "conditionals"])
+@pytest.mark.parametrize("processes", [1, 2, 3, 6])
+def test_the_rows_of_all_processes_are_the_batch_of_one(weighting: str, processes: int) -> None:
+    """From the middle of a pass over five problems on, each with an order of its own."""
+    shares = []
+    for process in range(processes):
+        order = problem_order(weighting, STATEMENTS, seed=4)
+        own = own_rows(6, "sft.batch", process=process, processes=processes)
+        shares.append([order.take(6 * step, 6)[own] for step in range(2, 5)])
+    assert {len(rows) for share in shares for rows in share} == {6 // processes}
+    whole = problem_order(weighting, STATEMENTS, seed=4).take(12, 18)
+    assert np.concatenate(np.swapaxes(shares, 0, 1), axis=None).tolist() == whole.tolist()
+
+
+def test_a_batch_that_the_processes_do_not_divide_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sft\.batch = 6: must be a multiple of the 4 processes"):
+        own_rows(6, "sft.batch", process=0, processes=4)

@@ -313,3 +313,12 @@ def test_every_problem_becomes_a_row_of_a_problem_file(tmp_path):
     (tmp_path / "all.jsonl").write_text("\n".join(lines))
     again = read_jsonl("all", [tmp_path / "all.jsonl"])
     assert [raw.problem for raw in again] == [raw.problem for raw in found]
+
+
+def test_what_is_no_list_is_the_one_argument_of_a_call(tmp_path):
+    tests = {"fn_name": "f", "inputs": [5, [1, 2], "a"], "outputs": [1, 2, 3]}
+    row = APPS_ROW | {"input_output": json.dumps(tests)}
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(row))
+    (found,) = read_apps("train", [path])
+    assert found.problem.tests.inputs == ([5], [1, 2], ["a"])

@@ -107,6 +107,12 @@ def test_a_field_of_a_wrong_type_or_out_of_range_is_named():
             assert named[result["id"]].removesuffix("[0]") in result["detail"]
 
 
+def test_a_line_without_an_id_is_named_by_its_number():
+    (first, second) = check_ids([b"{", json.dumps({"source": ""}).encode()])
+    assert first["detail"].startswith("input line 1: not JSON: ")
+    assert second["detail"].startswith("input line 2: id is missing")
+
+
 def test_grammar_of_requests():
     random = Random(1)
     check_ids([mutated_text(random) for _ in range(3000)])

@@ -50,9 +50,9 @@ def as_line(request):
     return json.dumps(fields).encode() + b"\n"
 
 
-def check(verdicts, count):
-    """One right verdict for each of the first ``count`` napping programs."""
-    right = {str(k): "failed" if k % 2 else "passed" for k in range(count)}
+def check(verdicts, count, first=0):
+    """One right verdict for each of the napping programs from ``first`` to ``count``."""
+    right = {str(k): "failed" if k % 2 else "passed" for k in range(first, count)}
     assert Counter(verdicts) == Counter(right.items())
 
 
@@ -194,6 +194,20 @@ def test_broker_killed_twice_is_said():
         assert client.submit(napping(0)).result(timeout=30).verdict == "passed"
 
 
+def test_what_waited_when_two_brokers_died_is_not_given_up():
+    with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        futures = [client.submit(request) for request in [ENDLESS, *map(napping, range(40))]]
+        for restarts in (1, 2):
+            assert within(30, lambda: _programs(client))
+            client._process.kill()
+            assert within(30, lambda n=restarts: client.metrics()["broker_restarts"] == n)
+        with pytest.raises(ExecutorDied, match="ended twice"):
+            futures[0].result(timeout=30)
+        # The slot had been given its next program too.
+        results = [future.result(timeout=30) for future in futures[2:]]
+        check([(result.id, result.verdict) for result in results], 40, first=1)
+
+
 @contextmanager
 def start(requests):
     """The command, at work on ``requests``, its standard input still open."""
@@ -226,6 +240,26 @@ def test_the_command_loses_no_line(seed):
         assert process.returncode == 0
     results = map(json.loads, output.splitlines())
     check([(result["id"], result["verdict"]) for result in results], 60)
+
+
+def test_the_command_answers_every_line_though_brokers_die_again_and_again():
+    with start([ENDLESS, ENDLESS, *map(napping, range(200))]) as process:
+        seen = set()
+        for _ in range(3):
+            assert within(30, lambda: len(generations(process.pid)) >= 4)
+            brokers, *_ = generations(process.pid)
+            assert seen.isdisjoint(brokers)
+            seen.update(brokers)
+            os.kill(brokers[0], signal.SIGKILL)
+            assert within(30, lambda old=brokers[0]: old not in descendants(process.pid))
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+    results = [json.loads(line) for line in output.splitlines()]
+    given_up = [result for result in results if result["verdict"] == "executor_error"]
+    assert 2 <= len(given_up) <= 4  # what ran, and what its slots had been given ahead
+    assert all("ended twice" in result["detail"] for result in given_up)
+    assert Counter(result["id"] for result in given_up)["endless"] == 2
+    assert len(results) == 202
 
 
 @pytest.mark.parametrize(

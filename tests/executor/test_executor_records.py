@@ -29,3 +29,9 @@ def test_a_flood_takes_no_time():
         began = time.process_time()
         read_records(flood, 1, 1000)
         assert time.process_time() - began < 1
+
+
+def test_seconds_that_are_no_number_count_as_none():
+    blob = b'[0, "ran", "", 0, 4, NaN, false, NaN]\n1\n'
+    record = read_records(blob, 1, 1)[0]
+    assert (record.wall_s, record.cpu_s) == (0.0, 0.0)

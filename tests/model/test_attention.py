@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -98,6 +99,52 @@ def test_several_blocks_the_last_one_shorter(attend: Attend, length: int) -> Non
     found = measured(attend, inputs, weight, "float32")
     for a, b in zip(found, causal_reference(inputs, weight), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+def elsewhere(query: jax.Array, key: jax.Array, value: jax.Array, segments: jax.Array) -> jax.Array:
+    """What ``xla`` computes on a machine with a GPU, computed here."""
+    heads = (query, key, value)
+    with one_device_of("gpu"):
+        found = jax.make_jaxpr(partial(attention, backend="xla"))(*heads, segments=segments)
+    return jax.extend.core.jaxpr_as_fun(found)(*heads, segments)[0]
+
+
+def segments_of(*lengths: tuple[int, ...]) -> np.ndarray:
+    """A row of numbered runs for each tuple of lengths; the last run is padding."""
+    rows = [np.repeat([*range(1, len(runs)), 0], runs) for runs in lengths]
+    return np.stack(rows).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("attend", "lengths"),
+    [
+        pytest.param(partial(attention, backend="xla"), ((4, 3, 2), (1, 7, 1)), id="xla"),
+        pytest.param(
+            partial(attention, backend="xla"), ((90, 30, 30), (20, 129, 1)), id="xla, in blocks"
+        ),
+        pytest.param(elsewhere, ((4, 3, 2), (1, 7, 1)), id="xla on a GPU"),
+        pytest.param(
+            partial(splash_attention, interpret=True), ((90, 30, 30), (20, 129, 1)), id="splash"
+        ),
+    ],
+)
+def test_packed_sequences_see_themselves_alone(
+    attend: Attend, lengths: tuple[tuple[int, ...], ...]
+) -> None:
+    segments = segments_of(*lengths)
+    inputs = random_heads(segments.shape[1], segments.shape[1], heads=4, kv_heads=2)
+    weight = random_weight(inputs)
+    found = measured(partial(attend, segments=jnp.asarray(segments)), inputs, weight, "float32")
+    for a, b in zip(found, causal_reference(inputs, weight, segments), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_kernel_of_nvidia_refuses_packed_rows_by_name() -> None:
+    segments = jax.ShapeDtypeStruct((1, 4), jnp.int32)
+    heads = [jax.ShapeDtypeStruct((1, 4, 4, 8), jnp.bfloat16)] * 3
+    attend = partial(attention, backend="cudnn")
+    with pytest.raises(ConfigError, match=r"sft\.packing = false"), one_device_of("gpu"):
+        jax.make_jaxpr(attend)(*heads, segments=segments)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])

@@ -16,6 +16,7 @@ from stepcoder_jax.config import ConfigError, LoRAConfig, ModelSettings, PPOConf
 from stepcoder_jax.plan.chips import CHIPS
 from stepcoder_jax.plan.collectives import Collective
 from stepcoder_jax.plan.plan import make_plan, model_config
+from stepcoder_jax.plan.programs import PROGRAMS
 from stepcoder_jax.plan.report import plan_text
 from stepcoder_jax.plan.roofline import roofline
 from stepcoder_jax.plan.topology import find_topology
@@ -110,6 +111,14 @@ def test_without_a_critic_half_the_state_is_gone(advantage) -> None:
     alone = replace(recipe(), ppo=PPOConfig(advantage=advantage))
     less, more = (programs(estimate(c))["update"]["output_bytes"] for c in (alone, recipe()))
     assert 0.45 * more < less < 0.55 * more
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_program_alone_is_estimated_for_the_chips_own_kernels(name: str) -> None:
+    ours = recipe()
+    splash = replace(ours, model=replace(ours.model, attention="splash", dtype="bfloat16"))
+    (program,) = estimate(splash, "v5e:2x2", programs=(name,))["programs"]
+    assert program["source"] == "estimated"
 
 
 def test_what_does_not_fit_is_said_with_a_remedy() -> None:

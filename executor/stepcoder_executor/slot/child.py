@@ -57,7 +57,7 @@ def run_job(
         code = compile_source(spec["source"])
     except BaseException as error:
         outcome = Outcome(verdict="compile_error", detail=_compile_detail(error), is_last=True)
-        _record(files.records, job.first, outcome, start=0, end=0, wall_s=0.0)
+        _record(files.records, job.first, outcome, start=0, end=0, wall_s=0.0, cpu_s=0.0)
         return
     tracer = None
     if job.coverage:
@@ -83,14 +83,14 @@ def run_tests(
             start = restore_descriptors(files.stdin, files.stdout, _input(spec, k))
         if tracer is not None:
             tracer.begin_test(k)
-        began = time.monotonic()
-        PROGRESS.pack_into(page, 0, k + 1, began, time.process_time())
+        began, cpu_began = time.monotonic(), time.process_time()
+        PROGRESS.pack_into(page, 0, k + 1, began, cpu_began)
         outcome = _run_test(job.mode, k, spec, program)
-        wall_s = time.monotonic() - began
+        wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         if outcome.verdict == "memory_exceeded":
             _open_memory_reserve()
         end = os.fstat(files.stdout).st_size
-        _record(files.records, k, outcome, start=start, end=end, wall_s=wall_s)
+        _record(files.records, k, outcome, start=start, end=end, wall_s=wall_s, cpu_s=cpu_s)
         if outcome.is_last or (outcome.verdict != "ran" and not job.run_all):
             return
         start = end
@@ -147,11 +147,13 @@ def _compile_detail(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}{place}"
 
 
-def _record(fd: int, k: int, outcome: Outcome, *, start: int, end: int, wall_s: float) -> None:
+def _record(
+    fd: int, k: int, outcome: Outcome, *, start: int, end: int, wall_s: float, cpu_s: float
+) -> None:
     """Append what one test gave: a line of JSON, then the value on a line of its own."""
     verdict, detail = outcome.verdict, json.dumps(outcome.detail) if outcome.detail else '""'
     is_last = "true" if outcome.is_last else "false"
-    head = f'[{k}, "{verdict}", {detail}, {start}, {end}, {wall_s!r}, {is_last}]'
+    head = f'[{k}, "{verdict}", {detail}, {start}, {end}, {wall_s!r}, {is_last}, {cpu_s!r}]'
     data = f"{head}\n{outcome.value}\n".encode()
     while data:
         data = data[os.write(fd, data) :]

@@ -1,0 +1,1 @@
+"""``stepcoder data build``: raw rows in, problems that can be trusted out."""
