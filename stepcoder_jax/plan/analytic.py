@@ -1,16 +1,16 @@
 """Shares of work, exchanges and traffic by formula, where nothing can be compiled."""
 
 import math
+from dataclasses import dataclass
 
 import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, merged
-from stepcoder_jax.plan.memory import Memory, device_bytes, row_parts, width
-from stepcoder_jax.plan.programs import Program
+from stepcoder_jax.plan.memory import Memory, layer_bytes, row_parts, rows_together, width
+from stepcoder_jax.plan.programs import SAMPLING, Program
+from stepcoder_jax.plan.useful import all_parameters
 from stepcoder_jax.sharding import parts_on
-
-_SAMPLING = ("prefill", "decode")
 
 
 def estimated_share(plan: Blueprint, program: Program) -> int:
@@ -18,14 +18,14 @@ def estimated_share(plan: Blueprint, program: Program) -> int:
 
     Training is split as its rows are, and layers as their heads; sampling as its weights are.
     """
-    axis = "embed" if program.name in _SAMPLING else "batch"
+    axis = "embed" if program.name in SAMPLING else "batch"
     parts = parts_on(axis, plan.mesh) if axis == "embed" else row_parts(plan, program)
     return parts * parts_on("heads", plan.mesh)
 
 
 def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
     """What devices send to each other, as if each kept to its own rows, or its part of weights."""
-    found = _of_sampling(plan, program) if program.name in _SAMPLING else _of_rows(plan, program)
+    found = _of_sampling(plan, program) if program.name in SAMPLING else _of_rows(plan, program)
     return merged(c for c in found if c.group > 1 and c.count > 0)
 
 
@@ -46,26 +46,33 @@ def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
 
 
 def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
-    """Weights travel in the activations' type once a pass, gradients once a micro-batch."""
+    """Weights travel in the activations' type, once forwards and once backwards; gradients once."""
     heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
-    weights = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights)) // heads
-    passes, tokens = _passes(plan, program)
-    rows = row_parts(plan, program)
+    passes, rows = _passes(plan, program), row_parts(plan, program)
+    weights = all_parameters(plan) // heads * width(plan)
     found = [
-        Collective(kind="all-gather", bytes=weights * width(plan), group=shards, count=passes),
-        _of_heads(plan, tokens // rows, passes),
+        Collective(kind="all-gather", bytes=weights, group=shards, count=passes.gathering),
+        _of_heads(plan, passes.tokens // rows, passes.all),
     ]
     if program.name == "update":
-        trained = jax.tree.leaves((plan.policy, plan.critic))
         found.append(
             Collective(
                 kind="reduce-scatter" if shards > 1 else "all-reduce",
-                bytes=4 * sum(math.prod(x.shape) for x in trained) // heads,
+                bytes=_gradient_bytes(plan) // heads,
                 group=rows,
                 count=plan.config.ppo.microbatches,
             )
         )
     return found
+
+
+def _gradient_bytes(plan: Blueprint) -> int:
+    """As they travel: of layers in the activations' type, of embeddings in float32."""
+    trained = jax.tree.leaves_with_path((plan.policy, plan.critic))
+    return sum(
+        math.prod(x.shape) * (width(plan) if "layers" in jax.tree_util.keystr(path) else 4)
+        for path, x in trained
+    )
 
 
 def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
@@ -79,20 +86,49 @@ def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
 
 
 def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
-    """Every argument and output once, weights once a pass, what is kept for later twice."""
-    passes, _ = _passes(plan, program)
-    again = device_bytes(plan.weights) * width(plan) // 4 * max(passes - 1, 0)
-    return memory.arguments + memory.outputs + 2 * memory.temporaries + again
+    """Every argument and output once, what is kept for later twice, and what each pass moves.
+
+    A pass reads all weights, and writes and reads what layers make of the rows. Weights that are
+    split arrive first, two parts at a time, and forwards their products add up once for each time.
+    """
+    moved = memory.arguments + memory.outputs + 2 * memory.temporaries
+    if program.name in SAMPLING:
+        return moved
+    passes = _passes(plan, program)
+    rows = passes.tokens // plan.row_tokens // row_parts(plan, program)
+    heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
+    weights = all_parameters(plan) * width(plan) // heads
+    made = 2 * plan.model.num_layers * layer_bytes(plan, rows, plan.row_tokens) // heads
+    read = (2 * passes.gathering if shards > 1 else passes.all) * weights
+    return moved + read + (passes.all + passes.forwards * (shards // 2)) * made
 
 
-def _passes(plan: Blueprint, program: Program) -> tuple[int, int]:
-    """How often a call reads all weights of one model, and the tokens of one reading."""
-    ppo = plan.config.ppo
+@dataclass(frozen=True, kw_only=True)
+class _Passes:
+    """How often a call goes through a model's layers.
+
+    Attributes:
+      forwards: for the first time.
+      all: forwards, forwards again, backwards.
+      gathering: those that need weights which no other pass has just used.
+      tokens: of one pass.
+    """
+
+    forwards: int
+    all: int
+    gathering: int
+    tokens: int
+
+
+def _passes(plan: Blueprint, program: Program) -> _Passes:
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
-    if program.name == "update":
-        times = 3 if plan.config.model.remat == "layer" else 2
-        return times * backbones * ppo.microbatches, program.tokens // ppo.microbatches
+    if program.name not in ("update", "score"):
+        return _Passes(forwards=1, all=1, gathering=1, tokens=program.tokens)
+    tokens = rows_together(plan, program.name) * plan.row_tokens
+    pieces = program.tokens // tokens
     if program.name == "score":
-        pieces = ppo.microbatches * ppo.minibatches
-        return (1 + backbones) * pieces, program.tokens // pieces
-    return 1, program.tokens
+        count = (1 + backbones) * pieces
+        return _Passes(forwards=count, all=count, gathering=count, tokens=tokens)
+    count = backbones * pieces
+    times = 3 if plan.config.model.remat == "layer" else 2
+    return _Passes(forwards=count, all=times * count, gathering=2 * count, tokens=tokens)

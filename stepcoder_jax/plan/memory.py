@@ -8,6 +8,7 @@ import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint, Placed
 from stepcoder_jax.plan.programs import Program
+from stepcoder_jax.sharding import parts_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +72,13 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
             return _while_sampling(plan, program)
         case "score":
             parts = row_parts(plan, program)
-            pieces = plan.config.ppo.microbatches * plan.config.ppo.minibatches
-            rows = math.ceil(plan.config.rows / pieces / parts)
+            rows = rows_together(plan, program.name) // parts
             outputs, aliased = device_bytes(plan.scores) // parts, 0
             temporaries = _row_work(plan, rows)
         case "update":
-            parts = row_parts(plan, program)
-            rows = math.ceil(plan.update_rows / plan.config.ppo.microbatches / parts)
+            rows = rows_together(plan, program.name) // row_parts(plan, program)
             outputs = aliased = device_bytes(plan.state)
-            temporaries = _kept_of_layers(plan, rows) + _row_work(plan, rows)
-            copies = 2 if plan.config.ppo.microbatches > 1 else 1
-            temporaries += copies * device_bytes(plan.policy)
+            temporaries = _backwards(plan, rows) + _row_work(plan, rows) + _whole_parts(plan)
         case unknown:
             raise ValueError(f"there is no formula for the program {unknown!r}")
     return Memory(
@@ -106,7 +103,7 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
         arguments=given,
         outputs=made,
         aliased=0 if is_prefill else made,
-        temporaries=_layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
+        temporaries=layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
         resident=device_bytes(program.resident),
     )
 
@@ -114,14 +111,40 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
 def _row_work(plan: Blueprint, rows: int) -> int:
     """One layer, and a chunk's logits twice."""
     chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
-    return _layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+    return layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+
+
+def _backwards(plan: Blueprint, rows: int) -> int:
+    """Gradients of all that is trained, and what they are made of; one model does not wait."""
+    trained = device_bytes((plan.policy, plan.critic))
+    sums = 2 if plan.config.ppo.microbatches > 1 else 1
+    backbones = 2 if plan.learner.critic_kind == "separate" else 1
+    kept = _cast_bytes(plan) + _kept_of_layers(plan, rows)
+    # Of one layer at a time there are gradients, too.
+    return sums * trained + backbones * kept + layer_bytes(plan, rows, plan.row_tokens)
+
+
+def _cast_bytes(plan: Blueprint) -> int:
+    """Weights once more in the activations' type, where that is another."""
+    kept = device_bytes(plan.weights)
+    return kept * width(plan) // 4 if width(plan) < 4 else 0
+
+
+def _whole_parts(plan: Blueprint) -> int:
+    """Of weights that are split: two layers gathered, the output matrix and its gradient."""
+    if parts_on("embed", plan.mesh) == 1:
+        return 0
+    layers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights["layers"]))
+    head = plan.model.vocab_size * plan.model.hidden_size
+    numbers = 2 * layers // plan.model.num_layers + head
+    return (numbers * width(plan) + 4 * head) // parts_on("heads", plan.mesh)
 
 
 def _kept_of_layers(plan: Blueprint, rows: int) -> int:
     """What the backward pass of one micro-batch finds of the forward pass."""
     model = plan.model
     inputs = rows * plan.row_tokens * model.hidden_size * width(plan)
-    work = 0 if plan.config.model.remat == "layer" else _layer_bytes(plan, rows, plan.row_tokens)
+    work = 0 if plan.config.model.remat == "layer" else layer_bytes(plan, rows, plan.row_tokens)
     return model.num_layers * (inputs + work)
 
 
@@ -131,9 +154,18 @@ def width(plan: Blueprint) -> int:
 
 
 def row_parts(plan: Blueprint, program: Program) -> int:
-    """Into how many parts the mesh splits the rows of a training program; 1 where it does not."""
+    """Into how many parts the mesh splits rows that are computed together; 1 where it does not."""
     tokens = plan.minibatch.tokens if program.name == "update" else plan.rollouts.tokens
-    return tokens.shape[0] // tokens.sharding.shard_shape(tokens.shape)[0]
+    placed = tokens.shape[0] // tokens.sharding.shard_shape(tokens.shape)[0]
+    return math.gcd(placed, rows_together(plan, program.name))
+
+
+def rows_together(plan: Blueprint, name: str) -> int:
+    """Rows of a micro-batch of a training program, on all devices."""
+    ppo = plan.config.ppo
+    if name == "update":
+        return plan.update_rows // ppo.microbatches
+    return plan.config.rows // (ppo.minibatches * ppo.microbatches)
 
 
 def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
@@ -142,7 +174,7 @@ def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
     return per_token * rows * length
 
 
-def _layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
+def layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
     """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
     model = plan.model
     heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
