@@ -1,10 +1,12 @@
 """What to change where a recipe does not fit a machine, or wastes it."""
 
+import math
 from collections.abc import Sequence
 
 from stepcoder_jax.plan.blueprint import Blueprint
-from stepcoder_jax.plan.memory import device_bytes
+from stepcoder_jax.plan.memory import device_bytes, rows_together
 from stepcoder_jax.plan.outlook import Outlook
+from stepcoder_jax.plan.programs import SAMPLING
 from stepcoder_jax.sharding import parts_on
 
 # Repeating this much of the work is worth a word.
@@ -17,15 +19,24 @@ def advice(plan: Blueprint, outlooks: Sequence[Outlook]) -> list[str]:
     short = [o for o in outlooks if not o.fits]
     if any(o.name in ("update", "score") for o in short):
         said += _for_training(plan)
-    if any(o.name in ("prefill", "decode") for o in short):
+    if any(o.name in SAMPLING for o in short):
         said += _for_sampling(plan)
-    for outlook in outlooks:
-        if outlook.source == "compiled" and outlook.repeated > _REPEATED:
-            said.append(
-                f"{outlook.name}: each product is computed on {outlook.repeated:.1f} devices;"
-                " as many devices fewer along the mesh's row axes would be as fast"
-            )
+    said += [_on_repeating(plan, o) for o in outlooks if o.repeated > _REPEATED]
     return said
+
+
+def _on_repeating(plan: Blueprint, outlook: Outlook) -> str:
+    said = f"{outlook.name}: each product is computed on {outlook.repeated:.1f} devices"
+    data, fsdp, tensor = plan.mesh.axis_names
+    parts = parts_on("batch", plan.mesh)
+    rows = parts if outlook.name in SAMPLING else rows_together(plan, outlook.name)
+    split = math.gcd(rows, parts)
+    if split < parts:
+        return (
+            f"{said}, since {rows} rows do not split into {parts} parts: take mesh.{data} ×"
+            f" mesh.{fsdp} = {split} and mesh.{tensor} = {plan.mesh.size // split}"
+        )
+    return f"{said}; as many devices fewer along the mesh's row axes would be as fast"
 
 
 def _for_training(plan: Blueprint) -> list[str]:

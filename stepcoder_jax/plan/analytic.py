@@ -1,63 +1,134 @@
-"""Exchanges and traffic by formula, where nothing can be compiled."""
+"""Shares of work, exchanges and traffic by formula, where nothing can be compiled."""
 
 import math
+from dataclasses import dataclass
 
 import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, merged
-from stepcoder_jax.plan.memory import Memory, device_bytes
-from stepcoder_jax.plan.programs import Program
+from stepcoder_jax.plan.memory import Memory, layer_bytes, row_parts, rows_together, width
+from stepcoder_jax.plan.programs import SAMPLING, Program
+from stepcoder_jax.plan.useful import all_parameters
 from stepcoder_jax.sharding import parts_on
 
 
-def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
-    """Weights gathered where they are split, gradients reduced, activations of a split layer added.
+def estimated_share(plan: Blueprint, program: Program) -> int:
+    """Over how many devices the work of a call is shared out; others compute the same.
 
-    Weights travel in the activations' type once for each pass over them; gradients in float32 once
-    for each model and micro-batch. Rows of different devices need each other's gradients only.
+    Training is split as its rows are, and layers as their heads; sampling as its weights are.
     """
-    model, config = plan.model, plan.config
-    width = 2 if config.model.dtype == "bfloat16" else 4
-    rows, shards, heads = (parts_on(axis, plan.mesh) for axis in ("batch", "embed", "heads"))
-    weights = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights)) // heads
-    passes, tokens = _passes(plan, program)
-    found = []
-    if shards > 1:
+    axis = "embed" if program.name in SAMPLING else "batch"
+    parts = parts_on(axis, plan.mesh) if axis == "embed" else row_parts(plan, program)
+    return parts * parts_on("heads", plan.mesh)
+
+
+def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
+    """What devices send to each other, as if each kept to its own rows, or its part of weights."""
+    found = _of_sampling(plan, program) if program.name in SAMPLING else _of_rows(plan, program)
+    return merged(c for c in found if c.group > 1 and c.count > 0)
+
+
+def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
+    """Where weights are split along their inputs, partial products are added up in float32."""
+    model, tokens = plan.model, program.tokens
+    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
+    outputs = (heads + 2 * model.intermediate_size) // parts_on("heads", plan.mesh)
+    rows = plan.slots if program.name == "decode" else plan.prompts[1].size
+    shards = parts_on("embed", plan.mesh)
+    return [
+        Collective(
+            kind="all-reduce", bytes=4 * tokens * outputs, group=shards, count=model.num_layers
+        ),
+        Collective(kind="all-reduce", bytes=4 * rows * model.vocab_size, group=shards, count=1),
+        _of_heads(plan, tokens, passes=1),
+    ]
+
+
+def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
+    """Weights travel in the activations' type, once forwards and once backwards; gradients once."""
+    heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
+    passes, rows = _passes(plan, program), row_parts(plan, program)
+    weights = all_parameters(plan) // heads * width(plan)
+    found = [
+        Collective(kind="all-gather", bytes=weights, group=shards, count=passes.gathering),
+        _of_heads(plan, passes.tokens // rows, passes.all),
+    ]
+    if program.name == "update":
         found.append(
-            Collective(kind="all-gather", bytes=weights * width, group=shards, count=passes)
+            Collective(
+                kind="reduce-scatter" if shards > 1 else "all-reduce",
+                bytes=_gradient_bytes(plan) // heads,
+                group=rows,
+                count=plan.config.ppo.microbatches,
+            )
         )
-    if heads > 1:
-        moved = tokens // (1 if program.name in ("prefill", "decode") else rows)
-        size = moved * model.hidden_size * width
-        count = 2 * model.num_layers * (passes if program.name == "decode" else 2)
-        found.append(Collective(kind="all-reduce", bytes=size, group=heads, count=count))
-    if program.name == "update" and rows > 1:
-        trained = (
-            sum(math.prod(x.shape) for x in jax.tree.leaves((plan.policy, plan.critic))) // heads
-        )
-        kind = "reduce-scatter" if shards > 1 else "all-reduce"
-        count = config.ppo.microbatches
-        found.append(Collective(kind=kind, bytes=4 * trained, group=rows, count=count))
-    return merged(found)
+    return found
+
+
+def _gradient_bytes(plan: Blueprint) -> int:
+    """As they travel: of layers in the activations' type, of embeddings in float32."""
+    trained = jax.tree.leaves_with_path((plan.policy, plan.critic))
+    return sum(
+        math.prod(x.shape) * (width(plan) if "layers" in jax.tree_util.keystr(path) else 4)
+        for path, x in trained
+    )
+
+
+def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
+    """Where a layer is split, attention and feed-forward each add up what goes on."""
+    return Collective(
+        kind="all-reduce",
+        bytes=tokens * plan.model.hidden_size * width(plan),
+        group=parts_on("heads", plan.mesh),
+        count=2 * plan.model.num_layers * passes,
+    )
 
 
 def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
-    """Every argument and output once, weights once a pass, what is kept for later twice."""
-    width = 2 if plan.config.model.dtype == "bfloat16" else 4
-    passes, _ = _passes(plan, program)
-    again = device_bytes(plan.weights) * width // 4 * max(passes - 1, 0)
-    return memory.arguments + memory.outputs + 2 * memory.temporaries + again
+    """Every argument and output once, what is kept for later twice, and what each pass moves.
+
+    A pass reads all weights, and writes and reads what layers make of the rows. Weights that are
+    split arrive first, two parts at a time, and forwards their products add up once for each time.
+    """
+    moved = memory.arguments + memory.outputs + 2 * memory.temporaries
+    if program.name in SAMPLING:
+        return moved
+    passes = _passes(plan, program)
+    rows = passes.tokens // plan.row_tokens // row_parts(plan, program)
+    heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
+    weights = all_parameters(plan) * width(plan) // heads
+    made = 2 * plan.model.num_layers * layer_bytes(plan, rows, plan.row_tokens) // heads
+    read = (2 * passes.gathering if shards > 1 else passes.all) * weights
+    return moved + read + (passes.all + passes.forwards * (shards // 2)) * made
 
 
-def _passes(plan: Blueprint, program: Program) -> tuple[int, int]:
-    """How often a call reads all weights of one model, and the tokens of one reading."""
-    ppo = plan.config.ppo
+@dataclass(frozen=True, kw_only=True)
+class _Passes:
+    """How often a call goes through a model's layers.
+
+    Attributes:
+      forwards: for the first time.
+      all: forwards, forwards again, backwards.
+      gathering: those that need weights which no other pass has just used.
+      tokens: of one pass.
+    """
+
+    forwards: int
+    all: int
+    gathering: int
+    tokens: int
+
+
+def _passes(plan: Blueprint, program: Program) -> _Passes:
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
-    if program.name == "update":
-        times = 3 if plan.config.model.remat == "layer" else 2
-        return times * backbones * ppo.microbatches, program.tokens // ppo.microbatches
+    if program.name not in ("update", "score"):
+        return _Passes(forwards=1, all=1, gathering=1, tokens=program.tokens)
+    tokens = rows_together(plan, program.name) * plan.row_tokens
+    pieces = program.tokens // tokens
     if program.name == "score":
-        pieces = ppo.microbatches * ppo.minibatches
-        return (1 + backbones) * pieces, program.tokens // pieces
-    return 1, program.tokens
+        count = (1 + backbones) * pieces
+        return _Passes(forwards=count, all=count, gathering=count, tokens=tokens)
+    count = backbones * pieces
+    times = 3 if plan.config.model.remat == "layer" else 2
+    return _Passes(forwards=count, all=times * count, gathering=2 * count, tokens=tokens)

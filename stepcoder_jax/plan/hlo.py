@@ -15,6 +15,7 @@ _CALLED = re.compile(
     r"|\bbranch_computations=\{([^}]*)\}"
 )
 _CONDITION = re.compile(r"\bcondition=%([\w.-]+)")
+_PLACE = re.compile(r"\bindex=(\d+)")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _ELEMENT_BITS = {"pred": 8, "token": 0, "opaque": 0}
 
@@ -89,12 +90,28 @@ class Module:
             if compared.opcode != "compare":
                 return 1
             root = Instruction(**{**vars(compared), "arguments": root.arguments})
-        limits = [
-            int(i.arguments)
-            for i in map(condition.get, root.operands)
-            if i is not None and i.opcode == "constant" and i.arguments.isdigit()
-        ]
-        return limits[0] if root.opcode == "compare" and len(limits) == 1 else 1
+        compared_to = [condition[o] for o in root.operands if o in condition]
+        limits = [number for i in compared_to if (number := _number(i)) is not None]
+        if root.opcode != "compare" or len(limits) != 1:
+            return 1
+        places = [int(at[1]) for i in compared_to if (at := _PLACE.search(i.attributes))]
+        return math.ceil(limits[0] / self._step(loop, places[0])) if places else limits[0]
+
+    def _step(self, loop: Instruction, place: int) -> int:
+        """By how much a loop's counter grows: unrolled loops count by more than 1."""
+        body = self.computations[loop.called[0]]
+        root = next(i for i in body.values() if i.is_root)
+        grown = body[root.operands[place]]
+        added = [body[o] for o in grown.operands if o in body]
+        if grown.opcode == "fusion":
+            added += self.computations[grown.called[0]].values()
+        return next((number for i in added if (number := _number(i))), 1)
+
+
+def _number(instruction: Instruction) -> int | None:
+    """Of a constant that is one."""
+    is_number = instruction.opcode == "constant" and instruction.arguments.isdigit()
+    return int(instruction.arguments) if is_number else None
 
 
 def parse(text: str) -> Module:

@@ -8,6 +8,7 @@ import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint, Placed
 from stepcoder_jax.plan.programs import Program
+from stepcoder_jax.sharding import parts_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +71,14 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
         case "prefill" | "decode":
             return _while_sampling(plan, program)
         case "score":
-            pieces = plan.config.ppo.microbatches * plan.config.ppo.minibatches
-            rows = _rows_at_once(plan, plan.config.rows // pieces)
-            outputs, aliased = device_bytes(plan.scores) // _row_parts(plan), 0
+            parts = row_parts(plan, program)
+            rows = rows_together(plan, program.name) // parts
+            outputs, aliased = device_bytes(plan.scores) // parts, 0
             temporaries = _row_work(plan, rows)
         case "update":
-            rows = _rows_at_once(plan, plan.update_rows // plan.config.ppo.microbatches)
+            rows = rows_together(plan, program.name) // row_parts(plan, program)
             outputs = aliased = device_bytes(plan.state)
-            temporaries = _kept_of_layers(plan, rows) + _row_work(plan, rows)
-            copies = 2 if plan.config.ppo.microbatches > 1 else 1
-            temporaries += copies * device_bytes(plan.policy)
+            temporaries = _backwards(plan, rows) + _row_work(plan, rows) + _whole_parts(plan)
         case unknown:
             raise ValueError(f"there is no formula for the program {unknown!r}")
     return Memory(
@@ -95,7 +94,7 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
     given = device_bytes(program.arguments)
     if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
         # Not compiled, so not placed: split as the policy is.
-        given += device_bytes(plan.weights) * _width(plan) // 4 - device_bytes(plan.served)
+        given += device_bytes(plan.weights) * width(plan) // 4 - device_bytes(plan.served)
     is_prefill = program.name == "prefill"
     rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
     written = device_bytes(program.arguments[1])
@@ -104,51 +103,82 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
         arguments=given,
         outputs=made,
         aliased=0 if is_prefill else made,
-        temporaries=_layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
+        temporaries=layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
         resident=device_bytes(program.resident),
     )
-
-
-def _rows_at_once(plan: Blueprint, rows: int) -> int:
-    return math.ceil(rows / _row_parts(plan))
 
 
 def _row_work(plan: Blueprint, rows: int) -> int:
     """One layer, and a chunk's logits twice."""
     chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
-    return _layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+    return layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+
+
+def _backwards(plan: Blueprint, rows: int) -> int:
+    """Gradients of all that is trained, and what they are made of; one model does not wait."""
+    trained = device_bytes((plan.policy, plan.critic))
+    sums = 2 if plan.config.ppo.microbatches > 1 else 1
+    backbones = 2 if plan.learner.critic_kind == "separate" else 1
+    kept = _cast_bytes(plan) + _kept_of_layers(plan, rows)
+    # Of one layer at a time there are gradients, too.
+    return sums * trained + backbones * kept + layer_bytes(plan, rows, plan.row_tokens)
+
+
+def _cast_bytes(plan: Blueprint) -> int:
+    """Weights once more in the activations' type, where that is another."""
+    kept = device_bytes(plan.weights)
+    return kept * width(plan) // 4 if width(plan) < 4 else 0
+
+
+def _whole_parts(plan: Blueprint) -> int:
+    """Of weights that are split: two layers gathered, the output matrix and its gradient."""
+    if parts_on("embed", plan.mesh) == 1:
+        return 0
+    layers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights["layers"]))
+    head = plan.model.vocab_size * plan.model.hidden_size
+    numbers = 2 * layers // plan.model.num_layers + head
+    return (numbers * width(plan) + 4 * head) // parts_on("heads", plan.mesh)
 
 
 def _kept_of_layers(plan: Blueprint, rows: int) -> int:
     """What the backward pass of one micro-batch finds of the forward pass."""
     model = plan.model
-    inputs = rows * plan.row_tokens * model.hidden_size * _width(plan)
-    work = 0 if plan.config.model.remat == "layer" else _layer_bytes(plan, rows, plan.row_tokens)
+    inputs = rows * plan.row_tokens * model.hidden_size * width(plan)
+    work = 0 if plan.config.model.remat == "layer" else layer_bytes(plan, rows, plan.row_tokens)
     return model.num_layers * (inputs + work)
 
 
-def _width(plan: Blueprint) -> int:
+def width(plan: Blueprint) -> int:
     """Bytes of an activation."""
     return 2 if plan.config.model.dtype == "bfloat16" else 4
 
 
-def _row_parts(plan: Blueprint) -> int:
-    """Into how many parts rows are split."""
-    tokens = plan.rollouts.tokens
-    return plan.config.rows // tokens.sharding.shard_shape(tokens.shape)[0]
+def row_parts(plan: Blueprint, program: Program) -> int:
+    """Into how many parts the mesh splits rows that are computed together; 1 where it does not."""
+    tokens = plan.minibatch.tokens if program.name == "update" else plan.rollouts.tokens
+    placed = tokens.shape[0] // tokens.sharding.shard_shape(tokens.shape)[0]
+    return math.gcd(placed, rows_together(plan, program.name))
+
+
+def rows_together(plan: Blueprint, name: str) -> int:
+    """Rows of a micro-batch of a training program, on all devices."""
+    ppo = plan.config.ppo
+    if name == "update":
+        return plan.update_rows // ppo.microbatches
+    return plan.config.rows // (ppo.minibatches * ppo.microbatches)
 
 
 def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
     model = plan.model
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * _width(plan)
+    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width(plan)
     return per_token * rows * length
 
 
-def _layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
+def layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
     """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
     model = plan.model
     heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
-    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * _width(plan)
+    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * width(plan)
     is_whole = plan.config.model.attention == "xla" and length > 1
     logits = 2 * 4 * model.num_heads * length * length if is_whole else 0
     return rows * (length * per_token + logits)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, use_abstract_mesh
 
-from stepcoder_jax.plan.analytic import estimated_exchanges, estimated_traffic
+from stepcoder_jax.plan.analytic import estimated_exchanges, estimated_share, estimated_traffic
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, collectives
 from stepcoder_jax.plan.compiled import TooLarge, compile_program
@@ -19,7 +19,6 @@ from stepcoder_jax.plan.programs import PROGRAMS, Program
 from stepcoder_jax.plan.roofline import Roofline, roofline
 from stepcoder_jax.plan.topology import Topology
 from stepcoder_jax.plan.traffic import bytes_moved
-from stepcoder_jax.sharding import parts_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +142,8 @@ def look(
         program = PROGRAMS[name](plan)
         traced = traced or _traced(plan, program)
         compiled = compile_program(program) if topology.described is not None else None
-    if compiled is None or isinstance(compiled, TooLarge):
-        return _estimated(plan, program, topology, useful, traced, compiled)
+        if compiled is None or isinstance(compiled, TooLarge):
+            return _estimated(plan, program, topology, useful, traced, compiled)
     module = parse(compiled.as_text())
     return _outlook(
         plan,
@@ -185,11 +184,7 @@ def _estimated(
     traced: Products,
     refused: TooLarge | None,
 ) -> Outlook:
-    with on_mesh(plan):
-        memory = estimated_memory(plan, program)
-    # What is sampled lies whole on every device: only a layer that is split is shared out.
-    is_sampling = program.name in ("prefill", "decode")
-    shares = parts_on("heads", plan.mesh) if is_sampling else topology.devices
+    memory = estimated_memory(plan, program)
     return _outlook(
         plan,
         program,
@@ -198,7 +193,7 @@ def _estimated(
         traced,
         source="estimated" if refused is None else "too large",
         memory=memory,
-        device_flops=traced.flops / shares,
+        device_flops=traced.flops / estimated_share(plan, program),
         moved_bytes=estimated_traffic(plan, program, memory),
         exchanges=estimated_exchanges(plan, program),
         needed_bytes=None if refused is None else refused.needed_bytes,

@@ -14,9 +14,9 @@ from stepcoder_jax.plan.advice import advice
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.compiled import with_arranged_weights
 from stepcoder_jax.plan.outlook import Outlook, look, on_mesh
-from stepcoder_jax.plan.programs import PROGRAMS
+from stepcoder_jax.plan.programs import PROGRAMS, SAMPLING
 from stepcoder_jax.plan.sweep import sweep
-from stepcoder_jax.plan.topology import Topology, find_topology, has_libtpu
+from stepcoder_jax.plan.topology import Topology, compiler_name, find_topology, has_libtpu
 from stepcoder_jax.plan.useful import all_parameters, useful_flops
 from stepcoder_jax.sharding import make_mesh, outline_mesh
 
@@ -59,7 +59,7 @@ def make_plan(
     model = model_config(config.model)
     topology = find_topology(topology_name, compiles=compiles)
     plan = _blueprint(config, model, topology)
-    if topology.described is not None and {"prefill", "decode"} & set(programs):
+    if topology.described is not None and set(SAMPLING) & set(programs):
         say("arranging weights for generation")
         with on_mesh(plan):
             plan = with_arranged_weights(plan)
@@ -114,6 +114,7 @@ def _result(plan: Blueprint, topology: Topology, outlooks: Sequence[Outlook]) ->
         "topology": topology.name,
         "chips": topology.chips,
         "devices": topology.devices,
+        "compiler": None if missing else compiler_name(),
         "device": {
             "hbm_bytes": device.hbm_bytes,
             "bf16_flops_per_s": device.flops_per_s,

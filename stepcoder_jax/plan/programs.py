@@ -111,3 +111,6 @@ PROGRAMS: Mapping[str, Callable[[Blueprint], Program]] = {
     "score": scoring,
     "update": updating,
 }
+
+# Of these, the ones whose rows lie whole on every device.
+SAMPLING = ("prefill", "decode")

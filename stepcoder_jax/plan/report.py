@@ -16,6 +16,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         f"a device: {_gib(device['hbm_bytes'])} GiB at {device['hbm_bytes_per_s'] / 1e9:.0f} GB/s,"
         f" {device['bf16_flops_per_s'] / 1e12:.0f} TFLOP/s bfloat16,"
         f" {device['axis_bytes_per_s'] / 1e9:.0f} GB/s a torus dimension",
+        f"compiled by {plan['compiler']}" if plan["compiler"] else "by formula",
         f"model: {plan['parameters'] / 1e6:,.1f} M parameters; an optimizer step:"
         f" {plan['update_rows']} rows of {plan['row_tokens']} tokens; {plan['slots']} rows decoded"
         " together",

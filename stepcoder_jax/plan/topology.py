@@ -2,9 +2,11 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import combinations_with_replacement
 
 import jax
 from jax.errors import JaxRuntimeError
@@ -71,7 +73,7 @@ def find_topology(name: str, *, compiles: bool = True) -> Topology:
     chip_name, colon, shape_text = name.partition(":")
     if chip_name not in CHIPS:
         raise ConfigError(
-            f"--topology {name}: chip {chip_name!r} is unknown; there are {', '.join(CHIPS)}"
+            f"--topology {name!r}: chip {chip_name!r} is unknown; there are {', '.join(CHIPS)}"
         )
     chip = CHIPS[chip_name]
     form = (
@@ -103,10 +105,31 @@ def has_libtpu() -> bool:
     return find_spec("libtpu") is not None
 
 
+def compiler_name() -> str:
+    """What compiles for TPUs here, with its versions."""
+    return f"libtpu {version('libtpu')}, jax {jax.__version__}"
+
+
 def _described(name: str) -> Sequence[jax.Device]:
-    # Else libtpu asks a metadata server, which only a TPU host has.
+    # Else libtpu asks a metadata server, which only a TPU host has, and serves one process alone:
+    # a plan takes no devices, so that it need not wait for what holds them.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         return get_topology_desc(platform="tpu", topology_name=name).devices
     except JaxRuntimeError as error:
-        raise ConfigError(f"--topology {name}: libtpu refuses it: {error}") from error
+        known = ", ".join(_known_like(name))
+        others = f"; of this chip it knows {known} and others" if known else ""
+        raise ConfigError(f"--topology {name}: libtpu refuses it: {error}{others}") from error
+
+
+def _known_like(name: str) -> Iterator[str]:
+    """Slices of powers of two of the same chip that libtpu describes."""
+    chip, _, shape = name.partition(":")
+    for sizes in combinations_with_replacement((1, 2, 4, 8, 16), len(shape.split("x"))):
+        known = f"{chip}:{'x'.join(map(str, sizes))}"
+        try:
+            get_topology_desc(platform="tpu", topology_name=known)
+        except JaxRuntimeError:
+            continue
+        yield known

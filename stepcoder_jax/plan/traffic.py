@@ -57,9 +57,25 @@ def _moved_by_fusion(
     for number, operand in enumerate(operands):
         whole = byte_count(operand.type, main_memory_only=True)
         name = parameters[number].name
-        if whole == 0 or name == updated:
-            continue
-        users = [i for i in inner.values() if name in i.operands]
-        sliced = users and all(i.opcode in _SLICES and i.operands[0] == name for i in users)
-        read += sum(byte_count(i.type) for i in users) if sliced else whole
+        if whole and name != updated:
+            read += min(whole, _read(module, fusion.called[0], name))
     return written + read
+
+
+def _read(module: Module, place: str, name: str) -> int:
+    """Bytes of an array that a fused computation reads: its slices, where it only slices."""
+    inside = module.computations[place]
+    read = 0
+    for user in (i for i in inside.values() if name in i.operands):
+        if user.opcode in _SLICES and user.operands[0] == name:
+            read += byte_count(user.type)
+        elif user.opcode == "bitcast":
+            read += _read(module, place, user.name)
+        elif user.opcode == "fusion":
+            inner = module.computations[user.called[0]].values()
+            parameters = {int(i.arguments): i.name for i in inner if i.opcode == "parameter"}
+            at = [number for number, operand in enumerate(user.operands) if operand == name]
+            read += sum(_read(module, user.called[0], parameters[number]) for number in at)
+        else:
+            return byte_count(inside[name].type)
+    return read

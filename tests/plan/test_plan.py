@@ -7,8 +7,10 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jax.errors import JaxRuntimeError
 from plan_recipes import recipe
 
 from stepcoder_jax.cli import main
@@ -70,6 +72,31 @@ def test_all_devices_together_are_asked_for_the_same_work() -> None:
     assert four["mfu"] <= four["model_flops"] / four["traced_flops"] <= 1
 
 
+def test_kernels_of_a_machine_that_is_not_here() -> None:
+    fused = replace(recipe(), model=replace(recipe().model, attention="splash"))
+    assert {p["source"] for p in estimate(fused)["programs"]} == {"estimated"}
+    with pytest.raises(ConfigError, match="needs a TPU"):
+        estimate(fused, "h100:1")
+
+
+def test_rows_that_a_mesh_does_not_divide_are_computed_on_all_devices() -> None:
+    plan = estimate(topology="v5e:4x8")
+    assert [p["repeated"] for p in plan["programs"]] == [32.0] * 4
+    said = [text for text in plan["suggestions"] if "on 32.0 devices" in text]
+    assert len(said) == 4
+    assert len([text for text in said if "data × mesh.fsdp = 16 and mesh.tensor = 2" in text]) == 2
+
+
+def test_partial_products_of_split_weights_are_added_up() -> None:
+    decode = programs(estimate(recipe(data=1, fsdp=4), "v5e:2x2"))["decode"]
+    slots, heads, outputs, vocabulary = 8, 4 * 4 + 2 * 2 * 4, 2 * 32, 13
+    found = {(c["kind"], c["bytes"], c["count"], c["group"]) for c in decode["collectives"]}
+    assert found == {
+        ("all-reduce", 4 * slots * (heads + outputs), 1, 4),
+        ("all-reduce", 4 * slots * vocabulary, 1, 4),
+    }
+
+
 def test_splitting_weights_splits_the_state() -> None:
     whole = programs(estimate(topology="v5e:2x2"))["update"]["argument_bytes"]
     split = programs(estimate(recipe(data=1, fsdp=4), "v5e:2x2"))["update"]["argument_bytes"]
@@ -112,8 +139,8 @@ def test_what_does_not_fit_is_said_with_a_remedy() -> None:
 
 
 def test_a_sweep_ranks_what_fits_by_time() -> None:
-    trials = estimate(topology="v5e:2x2", programs=("update",), sweeps=True)["sweep"]
-    assert {"data": 1, "fsdp": 2, "tensor": 2} in [t["mesh"] for t in trials]
+    trials = estimate(topology="v5e:1x2", programs=("update",), sweeps=True)["sweep"]
+    assert {"data": 1, "fsdp": 1, "tensor": 2} in [t["mesh"] for t in trials]
     assert {t["microbatches"] for t in trials} >= {1, 2, 4}
     times = [t["update_s"] for t in trials if t["fits"]]
     assert times == sorted(times)
@@ -140,9 +167,10 @@ def test_two_devices_share_a_chip(name) -> None:
 @pytest.mark.parametrize(
     ("topology", "message"),
     [
-        ("v9:2x2", "chip 'v9' is unknown"),
+        ("v9:2x2", "chip 'v9' is unknown; there are v4, v5e, v5p"),
+        ("", "--topology '': chip '' is unknown; there are v4, v5e, v5p"),
         ("v5e", "is no shape"),
-        ("v5e:2xa", "is no shape"),
+        ("v5p:axb", "'axb' is no shape; the form is CHIP:NxNxN, as v5p:2x2x2"),
         ("v5e:0x2", "is no shape"),
         ("v5p:4x4", "2 dimensions, v5p has 3"),
     ],
@@ -150,6 +178,20 @@ def test_two_devices_share_a_chip(name) -> None:
 def test_a_machine_that_does_not_exist(topology, message) -> None:
     with pytest.raises(ConfigError, match=message):
         estimate(topology=topology)
+
+
+def test_a_slice_that_libtpu_refuses_comes_with_some_that_it_knows(monkeypatch) -> None:
+    def describe(platform: str, topology_name: str) -> SimpleNamespace:
+        _, _, shape = topology_name.partition(":")
+        if shape not in ("2x2", "2x4"):
+            raise JaxRuntimeError(f"{topology_name} is not divisible")
+        return SimpleNamespace(devices=[None] * (4 if shape == "2x2" else 8))
+
+    monkeypatch.setattr("stepcoder_jax.plan.topology.has_libtpu", lambda: True)
+    monkeypatch.setattr("stepcoder_jax.plan.topology.get_topology_desc", describe)
+    with pytest.raises(ConfigError, match="not divisible; of this chip it knows v5e:2x2, v5e:2x4"):
+        find_topology("v5e:3x3")
+    assert find_topology("v5e:2x4").devices == 8
 
 
 def test_a_mesh_that_does_not_fit_the_machine() -> None:

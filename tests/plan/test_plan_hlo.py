@@ -41,7 +41,9 @@ HloModule jit_step, is_scheduled=true
   %y = f32[4,8]{1,0:T(8,128)S(1)} dot(%x.1, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   %sum.1 = f32[4,8]{1,0:T(8,128)S(1)} all-reduce(%y), channel_id=7, replica_groups={{0,1},{2,3}}
   %begun = f32[4,8]{1,0:T(8,128)S(1)} fusion(%sum.1), kind=kCustom, calls=%exchange
-  ROOT %next = (s32[], f32[4,8]{1,0}) tuple(%i.1, %begun)
+  %step = s32[] constant(1)
+  %i.2 = s32[] add(%i.1, %step)
+  ROOT %next = (s32[], f32[4,8]{1,0}) tuple(%i.2, %begun)
 }
 
 ENTRY %main (start: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
@@ -59,6 +61,23 @@ def test_a_loop_counts_as_often_as_it_turns() -> None:
         "sliced": (5, True),
         "exchange": (5, True),
     }
+
+
+@pytest.mark.parametrize(("step", "turns"), [(1, 5), (2, 3), (5, 1)])
+def test_a_loop_that_was_unrolled_counts_by_more_than_one(step: int, turns: int) -> None:
+    program = PROGRAM.replace("%step = s32[] constant(1)", f"%step = s32[] constant({step})")
+    assert ("body", turns, False) in parse(program).runs()
+    fused = """\
+%grow (i.3: s32[]) -> s32[] {
+  %i.3 = s32[] parameter(0)
+  %step.1 = s32[] constant(STEP)
+  ROOT %more = s32[] add(%i.3, %step.1)
+}
+
+%exchange""".replace("STEP", str(step))
+    program = program.replace("%exchange", fused, 1)
+    program = program.replace("add(%i.1, %step)", "fusion(%i.1), kind=kLoop, calls=%grow")
+    assert ("body", turns, False) in parse(program).runs()
 
 
 def test_a_loop_whose_end_is_not_known_counts_once() -> None:
@@ -81,7 +100,24 @@ def test_products_of_a_loop() -> None:
 def test_of_a_stack_that_is_sliced_the_slice_is_read() -> None:
     slices = 4 + 2 * 8 * 8 * 4  # the place, read from the stack, written for the product
     product = 4 * 8 * 4 + 8 * 8 * 4  # its result stays in the core
-    assert bytes_moved(parse(PROGRAM)) == 5 * (slices + product)
+    counter = 3 * 4  # two numbers and their sum
+    assert bytes_moved(parse(PROGRAM)) == 5 * (slices + product + counter)
+
+
+def test_a_slice_in_a_fusion_inside_of_a_fusion_is_read_alone() -> None:
+    # The outer one is called; it hands the stack on under another shape.
+    outer = """\
+%outer (stack.1: f32[5,64], at.1: s32[]) -> f32[8,8] {
+  %stack.1 = f32[5,64]{1,0} parameter(0)
+  %at.1 = s32[] parameter(1)
+  %shaped = f32[5,8,8]{2,1,0} bitcast(%stack.1)
+  %w.1 = f32[8,8]{1,0} fusion(%shaped, %at.1), kind=kLoop, calls=%sliced
+  ROOT %twice = f32[8,8]{1,0} add(%w.1, %w.1)
+}
+
+%exchange"""
+    nested = PROGRAM.replace("calls=%sliced", "calls=%outer").replace("%exchange", outer, 1)
+    assert bytes_moved(parse(nested)) == bytes_moved(parse(PROGRAM))
 
 
 @pytest.mark.parametrize(
