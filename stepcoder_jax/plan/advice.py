@@ -74,7 +74,7 @@ def _for_sampling(plan: Blueprint) -> list[str]:
     slots = plan.slots
     cache = device_bytes(plan.decode_state) / 2**30
     return [
-        f"sampling.slots = {slots}: their cache lies whole on every device ({cache:.1f} GiB);"
-        " it shrinks in proportion",
+        f"sampling.slots = {slots}: their cache takes {cache:.1f} GiB of every device; it shrinks"
+        " in proportion",
         "rollout.prompt_buckets and sampling.max_new_tokens: so does it with their sum",
     ]

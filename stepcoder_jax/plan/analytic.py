@@ -7,7 +7,7 @@ import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import Collective, merged
-from stepcoder_jax.plan.memory import Memory, layer_bytes, row_parts, rows_together, width
+from stepcoder_jax.plan.memory import Memory, layer_bytes, rows_on, rows_together, width
 from stepcoder_jax.plan.programs import SAMPLING, Program
 from stepcoder_jax.plan.useful import all_parameters
 from stepcoder_jax.sharding import parts_on
@@ -16,39 +16,33 @@ from stepcoder_jax.sharding import parts_on
 def estimated_share(plan: Blueprint, program: Program) -> int:
     """Over how many devices the work of a call is shared out; others compute the same.
 
-    Training is split as its rows are, and layers as their heads; sampling as its weights are.
+    Rows are split, and layers as their heads.
     """
-    axis = "embed" if program.name in SAMPLING else "batch"
-    parts = parts_on(axis, plan.mesh) if axis == "embed" else row_parts(plan, program)
-    return parts * parts_on("heads", plan.mesh)
+    return rows_on(plan, program) * parts_on("heads", plan.mesh)
 
 
 def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
-    """What devices send to each other, as if each kept to its own rows, or its part of weights."""
+    """What devices send to each other, as if each kept to its own rows."""
     found = _of_sampling(plan, program) if program.name in SAMPLING else _of_rows(plan, program)
     return merged(c for c in found if c.group > 1 and c.count > 0)
 
 
 def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
-    """Where weights are split along their inputs, partial products are added up in float32."""
-    model, tokens = plan.model, program.tokens
-    heads = (model.num_heads + 2 * model.num_kv_heads) * model.head_dim
-    outputs = (heads + 2 * model.intermediate_size) // parts_on("heads", plan.mesh)
+    """Weights are there: what split layers add up, and the split logits of the next tokens."""
+    parts = rows_on(plan, program)
     rows = plan.slots if program.name == "decode" else plan.prompts[1].size
-    shards = parts_on("embed", plan.mesh)
+    logits = 4 * rows // parts * plan.model.vocab_size
+    heads = parts_on("heads", plan.mesh)
     return [
-        Collective(
-            kind="all-reduce", bytes=4 * tokens * outputs, group=shards, count=model.num_layers
-        ),
-        Collective(kind="all-reduce", bytes=4 * rows * model.vocab_size, group=shards, count=1),
-        _of_heads(plan, tokens, passes=1),
+        _of_heads(plan, program.tokens // parts, passes=1),
+        Collective(kind="all-gather", bytes=logits, group=heads, count=1),
     ]
 
 
 def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
     """Weights travel in the activations' type, once forwards and once backwards; gradients once."""
     heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
-    passes, rows = _passes(plan, program), row_parts(plan, program)
+    passes, rows = _passes(plan, program), rows_on(plan, program)
     weights = all_parameters(plan) // heads * width(plan)
     found = [
         Collective(kind="all-gather", bytes=weights, group=shards, count=passes.gathering),
@@ -95,7 +89,7 @@ def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
     if program.name in SAMPLING:
         return moved
     passes = _passes(plan, program)
-    rows = passes.tokens // plan.row_tokens // row_parts(plan, program)
+    rows = passes.tokens // plan.row_tokens // rows_on(plan, program)
     heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
     weights = all_parameters(plan) * width(plan) // heads
     made = 2 * plan.model.num_layers * layer_bytes(plan, rows, plan.row_tokens) // heads

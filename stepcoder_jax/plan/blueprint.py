@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, Sharding
 
-from stepcoder_jax.config import RunConfig
+from stepcoder_jax.config import ModelSettings, RunConfig
 from stepcoder_jax.learner import (
     Learner,
     Scores,
@@ -53,12 +53,23 @@ class Blueprint:
     @cached_property
     def decoder(self) -> Decoder:
         """The policy's module."""
-        return make_decoder(self.config.model, self.model)
+        return make_decoder(self._traced, self.model)
 
     @cached_property
     def learner(self) -> Learner:
         """The learner of the PPO phase."""
-        return learner_of(self.config, self.decoder, make_critic(self.config.model, self.model))
+        return learner_of(self.config, self.decoder, make_critic(self._traced, self.model))
+
+    @property
+    def _traced(self) -> ModelSettings:
+        """How the modules compute where they are only traced.
+
+        JAX refuses to trace cuDNN's attention without cuDNN; XLA's has the same products. Formulas
+        of memory go by the recipe.
+        """
+        settings = self.config.model
+        is_cudnn = settings.attention == "cudnn"
+        return replace(settings, attention="xla") if is_cudnn else settings
 
     @property
     def row_tokens(self) -> int:

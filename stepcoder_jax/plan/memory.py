@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from stepcoder_jax.plan.blueprint import Blueprint, Placed
-from stepcoder_jax.plan.programs import Program
+from stepcoder_jax.plan.programs import SAMPLING, Program
 from stepcoder_jax.sharding import parts_on
 
 
@@ -71,12 +71,12 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
         case "prefill" | "decode":
             return _while_sampling(plan, program)
         case "score":
-            parts = row_parts(plan, program)
+            parts = rows_on(plan, program)
             rows = rows_together(plan, program.name) // parts
             outputs, aliased = device_bytes(plan.scores) // parts, 0
             temporaries = _row_work(plan, rows)
         case "update":
-            rows = rows_together(plan, program.name) // row_parts(plan, program)
+            rows = rows_together(plan, program.name) // rows_on(plan, program)
             outputs = aliased = device_bytes(plan.state)
             temporaries = _backwards(plan, rows) + _row_work(plan, rows) + _whole_parts(plan)
         case unknown:
@@ -93,10 +93,12 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
 def _while_sampling(plan: Blueprint, program: Program) -> Memory:
     given = device_bytes(program.arguments)
     if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
-        # Not compiled, so not placed: split as the policy is.
-        given += device_bytes(plan.weights) * width(plan) // 4 - device_bytes(plan.served)
+        # Not compiled, so not placed: layers are split, and nothing else.
+        numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights))
+        given += numbers * width(plan) // parts_on("heads", plan.mesh) - device_bytes(plan.served)
     is_prefill = program.name == "prefill"
     rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
+    rows //= rows_on(plan, program)
     written = device_bytes(program.arguments[1])
     made = _cache_bytes(plan, rows, length) if is_prefill else written
     return Memory(
@@ -153,8 +155,10 @@ def width(plan: Blueprint) -> int:
     return 2 if plan.config.model.dtype == "bfloat16" else 4
 
 
-def row_parts(plan: Blueprint, program: Program) -> int:
+def rows_on(plan: Blueprint, program: Program) -> int:
     """Into how many parts the mesh splits rows that are computed together; 1 where it does not."""
+    if program.name in SAMPLING:
+        return parts_on("batch", plan.mesh)
     tokens = plan.minibatch.tokens if program.name == "update" else plan.rollouts.tokens
     placed = tokens.shape[0] // tokens.sharding.shard_shape(tokens.shape)[0]
     return math.gcd(placed, rows_together(plan, program.name))
@@ -169,9 +173,9 @@ def rows_together(plan: Blueprint, name: str) -> int:
 
 
 def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
-    model = plan.model
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * width(plan)
-    return per_token * rows * length
+    model, parts = plan.model, parts_on("kv_heads", plan.mesh)
+    heads = model.num_kv_heads if model.num_kv_heads % parts else model.num_kv_heads // parts
+    return 2 * model.num_layers * heads * model.head_dim * width(plan) * rows * length
 
 
 def layer_bytes(plan: Blueprint, rows: int, length: int) -> int:

@@ -112,5 +112,5 @@ PROGRAMS: Mapping[str, Callable[[Blueprint], Program]] = {
     "update": updating,
 }
 
-# Of these, the ones whose rows lie whole on every device.
+# Of these, the ones that read weights as they are arranged for generation.
 SAMPLING = ("prefill", "decode")

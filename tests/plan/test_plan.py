@@ -81,20 +81,34 @@ def test_kernels_of_a_machine_that_is_not_here() -> None:
 
 def test_rows_that_a_mesh_does_not_divide_are_computed_on_all_devices() -> None:
     plan = estimate(topology="v5e:4x8")
-    assert [p["repeated"] for p in plan["programs"]] == [32.0] * 4
+    # Rows that are sampled are made more until they split.
+    assert [p["repeated"] for p in plan["programs"]] == [1.0, 1.0, 32.0, 32.0]
     said = [text for text in plan["suggestions"] if "on 32.0 devices" in text]
-    assert len(said) == 4
+    assert len(said) == 2
     assert len([text for text in said if "data × mesh.fsdp = 16 and mesh.tensor = 2" in text]) == 2
 
 
-def test_partial_products_of_split_weights_are_added_up() -> None:
-    decode = programs(estimate(recipe(data=1, fsdp=4), "v5e:2x2"))["decode"]
-    slots, heads, outputs, vocabulary = 8, 4 * 4 + 2 * 2 * 4, 2 * 32, 13
-    found = {(c["kind"], c["bytes"], c["count"], c["group"]) for c in decode["collectives"]}
-    assert found == {
-        ("all-reduce", 4 * slots * (heads + outputs), 1, 4),
-        ("all-reduce", 4 * slots * vocabulary, 1, 4),
+def test_sampling_sends_what_split_layers_add_up_and_the_next_logits() -> None:
+    def sent(**mesh: int) -> set[tuple[str, int, int, int]]:
+        decode = programs(estimate(recipe(**mesh), "v5e:2x2"))["decode"]
+        return {(c["kind"], c["bytes"], c["count"], c["group"]) for c in decode["collectives"]}
+
+    slots, width, layers, vocabulary = 8, 16, 1, 13
+    assert sent(data=2, fsdp=2) == set()
+    assert sent(data=1, fsdp=2, tensor=2) == {
+        ("all-reduce", 4 * slots // 2 * width, 2 * layers, 2),
+        ("all-gather", 4 * slots // 2 * vocabulary, 1, 2),
     }
+
+
+def test_a_gpu_that_is_not_here_is_planned_with_its_own_attention() -> None:
+    def update(attention: str) -> dict:
+        model = replace(recipe().model, attention=attention, dtype="bfloat16")
+        return programs(estimate(replace(recipe(), model=model), "h100:1"))["update"]
+
+    found, plain = update("cudnn"), update("xla")
+    assert found["temporary_bytes"] < plain["temporary_bytes"]
+    assert found["traced_flops"] == plain["traced_flops"]
 
 
 def test_splitting_weights_splits_the_state() -> None:
