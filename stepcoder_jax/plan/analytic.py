@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import jax
 
-from stepcoder_jax.plan.blueprint import Blueprint
+from stepcoder_jax.logprobs import chunk_shape
+from stepcoder_jax.plan.blueprint import Blueprint, Placed
 from stepcoder_jax.plan.collectives import Collective, merged
 from stepcoder_jax.plan.memory import Memory, layer_bytes, rows_on, rows_together, width
 from stepcoder_jax.plan.programs import SAMPLING, Program
@@ -41,32 +42,54 @@ def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
 
 def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
     """Weights travel in the activations' type, once forwards and once backwards; gradients once."""
-    heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
     passes, rows = _passes(plan, program), rows_on(plan, program)
-    weights = all_parameters(plan) // heads * width(plan)
-    found = [
-        Collective(kind="all-gather", bytes=weights, group=shards, count=passes.gathering),
+    layers = _layer_numbers(plan.weights) * width(plan) // parts_on("heads", plan.mesh)
+    shards = parts_on("embed", plan.mesh)
+    return [
+        Collective(kind="all-gather", bytes=layers, group=shards, count=passes.gathering),
         _of_heads(plan, passes.tokens // rows, passes.all),
+        *_of_output_matrix(plan, program),
+        *(_of_gradients(plan, rows) if program.name == "update" else ()),
     ]
-    if program.name == "update":
+
+
+def _of_output_matrix(plan: Blueprint, program: Program) -> list[Collective]:
+    """Where it is split it travels for each chunk of logits, and so does its gradient."""
+    rows = rows_together(plan, program.name)
+    response = plan.config.sampling.max_new_tokens
+    _, chunks = chunk_shape(response, rows, plan.config.model.logprob_chunk_tokens)
+    pieces = program.tokens // (rows * plan.row_tokens)
+    numbers = plan.model.vocab_size * plan.model.hidden_size // parts_on("vocab", plan.mesh)
+    size, shards = numbers * width(plan), parts_on("embed", plan.mesh)
+    # Policy and reference; or the policy, forwards and backwards.
+    found = [Collective(kind="all-gather", bytes=size, group=shards, count=2 * chunks * pieces)]
+    if program.name == "update" and not plan.config.lora.rank:
         found.append(
-            Collective(
-                kind="reduce-scatter" if shards > 1 else "all-reduce",
-                bytes=_gradient_bytes(plan) // heads,
-                group=rows,
-                count=plan.config.ppo.microbatches,
-            )
+            Collective(kind="all-reduce", bytes=4 * numbers, group=shards, count=chunks * pieces)
         )
     return found
 
 
-def _gradient_bytes(plan: Blueprint) -> int:
-    """As they travel: of layers in the activations' type, of embeddings in float32."""
-    trained = jax.tree.leaves_with_path((plan.policy, plan.critic))
-    return sum(
-        math.prod(x.shape) * (width(plan) if "layers" in jax.tree_util.keystr(path) else 4)
-        for path, x in trained
-    )
+def _of_gradients(plan: Blueprint, rows: int) -> list[Collective]:
+    """Of layers in the activations' type; of embeddings, where they are whole, in float32."""
+    trained = (plan.policy, plan.critic)
+    layers = _layer_numbers(trained)
+    is_split = parts_on("embed", plan.mesh) > 1
+    rest = 0 if is_split else sum(math.prod(x.shape) for x in jax.tree.leaves(trained)) - layers
+    return [
+        Collective(
+            kind="reduce-scatter" if is_split else "all-reduce",
+            bytes=(layers * width(plan) + 4 * rest) // parts_on("heads", plan.mesh),
+            group=rows,
+            count=plan.config.ppo.microbatches,
+        )
+    ]
+
+
+def _layer_numbers(params: Placed) -> int:
+    """Of all layers of some models."""
+    leaves = jax.tree.leaves_with_path(params)
+    return sum(math.prod(x.shape) for path, x in leaves if "layers" in jax.tree_util.keystr(path))
 
 
 def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
