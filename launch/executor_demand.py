@@ -161,10 +161,17 @@ def engine_of(
     name, _, shape = topology.partition(":")
     chips = math.prod(int(part) for part in shape.split("x"))
     sampling = replace(config.sampling, slots=alone * chips)
+    # As many rollouts as it takes to fill them.
+    problems = max(config.rollout.problems, math.ceil(sampling.slots / config.rollout.samples))
     # Decoding reads the cache alike with every back end, and this one is planned for everywhere.
     model = replace(config.model, attention="xla")
     result = make_plan(
-        replace(config, sampling=sampling, model=model),
+        replace(
+            config,
+            sampling=sampling,
+            model=model,
+            rollout=replace(config.rollout, problems=problems),
+        ),
         topology,
         programs=("decode",),
         compiles=False,

@@ -170,6 +170,21 @@ def test_a_coordinator_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
+def test_what_fails_in_one_process_is_said_by_all(tmp_path: Path) -> None:
+    """A data set that lies on one host only."""
+    (tmp_path / "0").mkdir()
+    row = {"task_id": 601, "text": "", "code": "x = 1", "test_list": ["assert True"]}
+    (tmp_path / "0" / "mbpp.jsonl").write_text(json.dumps(row | {"test_setup_code": ""}))
+    port, data = free_port(), "--data.train=mbpp:train"
+    first, second = (
+        one_of_two(tmp_path / "run", i, port, data, f"--data.manual_dir={tmp_path / str(i)}")
+        for i in range(2)
+    )
+    assert "process 1 failed: ProblemError: " in said(first, status=1)
+    assert str(tmp_path / "1") in said(second, status=1)
+
+
 def started(run: subprocess.Popen[str], folder: Path, iterations: int) -> dict[int, int]:
     """Process ids by number, once so many iterations are done."""
     assert run.stdout is not None
@@ -187,10 +202,17 @@ def started(run: subprocess.Popen[str], folder: Path, iterations: int) -> dict[i
 
 
 @pytest.mark.slow
+def test_a_pod_trains_as_one_process(alone: Path, tmp_path: Path) -> None:
+    mesh = "--mesh={data: 2, fsdp: 2, tensor: 2}"
+    said(pod(tmp_path / "run", mesh, processes=4, devices=2))
+    assert_same_curve(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_process_ends_the_others_and_the_run_can_be_taken_up(
-    alone: Path, tmp_path: Path
+    alone: Path, tmp_path: Path, victim: int
 ) -> None:
-    victim = 1
     run = pod(tmp_path / "run", "--distributed.heartbeat_s=10")
     pids = started(run, tmp_path / "run", 1)
     everything = [one for pid in pids.values() for one in (pid, *descendants(pid))]
@@ -203,3 +225,17 @@ def test_a_lost_process_ends_the_others_and_the_run_can_be_taken_up(
     assert gone(everything)
     said(pod(tmp_path / "run"))
     assert_same_curve(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+def test_a_stop_of_one_stops_all_and_one_process_goes_on(alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = pod(folder, "--mesh.fsdp=2")
+    pids = started(run, folder, 1)
+    os.kill(pids[1], signal.SIGTERM)
+    out = said(run, status=1)
+    for process in pids:
+        assert f"[{process}] stepcoder train: stopped by SIGTERM of process 1" in out
+    assert len([row for row in log(folder) if row["phase"] == "ppo"]) < ITERATIONS
+    train(recipe(folder, iterations=ITERATIONS), Display(), StopRequest())
+    assert_same_curve(folder, alone)

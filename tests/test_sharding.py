@@ -53,6 +53,12 @@ def test_eight_devices_do_the_same_as_one(script: str, mesh: str) -> None:
     run(script, mesh)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["llama", "qwen2", "qwen3", "mistral", "deepseek"])
+def test_every_model_is_the_same_on_every_mesh_of_eight_devices(model: str) -> None:
+    run("eight_devices_models.py", model)
+
+
 def run(script: str, argument: str) -> None:
     """Runs a script with eight simulated devices; it must end well."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
