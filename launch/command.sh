@@ -73,7 +73,7 @@ set_up() {
 # The command line of the trainer as a shell reads it, the fields behind -- at its end. Several processes
 # find each other by what Slurm, GKE and TPU VMs tell them (jax.distributed).
 trainer() {
-    quoted .venv/bin/stepcoder train --config "$config"
+    quoted .venv/bin/stepcoder train --config "$config" "$@"
     printf '%s' "${overrides:+ $overrides}"
 }
 

@@ -51,7 +51,8 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
 def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
     """Logits in float32 of the tokens behind hidden states; parameters are for serving."""
     kernel = params["unembedding"] if "unembedding" in params else params["embedding"]
-    return product(hidden, kernel, jnp.float32)
+    # Said before the logits are put together: they are small, what they are made with is not.
+    return constrained(product(hidden, kernel, jnp.float32), ("batch", "vocab"))
 
 
 # Matrices, outputs × inputs: the logical axes over which each is split.

@@ -89,7 +89,8 @@ def test_a_field_reaches_the_trainer_as_it_is(checkout, field):
     assert container["command"] == ["sh", "-c"]
     words = shlex.split(container["args"][0])
     assert words[:5] == ["exec", ".venv/bin/stepcoder", "train", "--config", CONFIG]
-    assert words[5:7] == ["--run_dir", "/mnt/stepcoder/runs/run1"]
+    assert words[5:7] == ["--distributed.auto", "true"]
+    assert words[7:9] == ["--run_dir", "/mnt/stepcoder/runs/run1"]
     assert words[-2:] == ["--prompt.stop", field]
 
 

@@ -50,7 +50,8 @@ def test_what_is_done_is_what_was_planned(checkout):
     assert checkout.done() == planned
     srun = planned[-1]
     assert srun[srun.index("--cpus-per-task") + 1] == "6"
-    assert srun[-6:] == [".venv/bin/stepcoder", "train", "--config", CONFIG, "--seed", "1"]
+    trainer = [".venv/bin/stepcoder", "train", "--config", CONFIG, "--distributed.auto", "true"]
+    assert srun[-8:] == [*trainer, "--seed", "1"]
 
 
 @pytest.mark.parametrize("signals", [1, 2])

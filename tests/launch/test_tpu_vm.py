@@ -79,7 +79,8 @@ def test_hosts_run_the_recipe_with_its_fields_in_the_shared_folder(checkout):
     *_, start = checkout.planned(SCRIPT, "start", *PLACE, *SPOT, "--", "--prompt.stop", "['it''s']")
     remote = start[start.index("--command") + 1]
     words = shlex.split(remote.removesuffix("; } 2>&1"))
-    recipe = ["train", "--config", CONFIG, "--run_dir", "/mnt/stepcoder/runs/run1"]
+    recipe = ["train", "--config", CONFIG, "--distributed.auto", "true"]
+    recipe += ["--run_dir", "/mnt/stepcoder/runs/run1"]
     assert words[words.index("train") :] == [*recipe, "--prompt.stop", "['it''s']"]
     assert "KillMode=mixed" in words
 
