@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,13 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stepcoder {options.command}: interrupted", file=sys.stderr)
         return FAILED
-    if result is None:
-        return DONE
-    if options.as_text is not None:
-        print(options.as_text(result))
-    if options.json or options.as_text is None:
-        show(result, as_json=options.json)
+    if result is not None:
+        _print(options, result)
     return DONE
+
+
+def _print(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    try:
+        if options.as_text is not None:
+            print(options.as_text(result))
+        if options.json or options.as_text is None:
+            show(result, as_json=options.json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`): the rest goes nowhere, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(result: dict[str, Any], *, as_json: bool) -> None:

@@ -1,6 +1,8 @@
 """The command line from outside: what it prints, its exit status, and errors in one line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,18 @@ def test_data_check_runs_the_solutions(tmp_path: Path, capsys: pytest.CaptureFix
     assert (found["problems"], found["kept"]) == (3, 1)
     assert found["reasons"] == {"failed": 1, "compile_error": 1}
     assert set(found["dropped"]) == {"a/2", "a/3"}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "stepcoder_jax.cli", "data", "stats", "--problems"]
+    with subprocess.Popen(
+        [*command, "builtin:train"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait(60) == cli.DONE
 
 
 def test_data_stats_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
