@@ -174,7 +174,7 @@ def test_a_coordinator_that_is_not_there_is_given_up(tmp_path: Path) -> None:
 def test_what_fails_in_one_process_is_said_by_all(tmp_path: Path) -> None:
     """A data set that lies on one host only."""
     (tmp_path / "0").mkdir()
-    row = {"task_id": 601, "text": "", "code": "x = 1", "test_list": ["assert True"]}
+    row = {"task_id": 601, "text": "Do it.", "code": "x = 1", "test_list": ["assert True"]}
     (tmp_path / "0" / "mbpp.jsonl").write_text(json.dumps(row | {"test_setup_code": ""}))
     port, data = free_port(), "--data.train=mbpp:train"
     first, second = (
