@@ -53,6 +53,8 @@ check_jax() {
 
 start() {
     memory="XLA_PYTHON_CLIENT_MEM_FRACTION=$mem_fraction XLA_PYTHON_CLIENT_PREALLOCATE=$preallocate"
+    # One process: nothing besides the recipe goes to the trainer.
+    # shellcheck disable=SC2119
     eval "run_last env JAX_PLATFORMS=cuda $memory $(trainer)"
 }
 
