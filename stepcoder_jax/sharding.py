@@ -143,7 +143,7 @@ def place_own_rows(own: Any, rows: int, mesh: Mesh) -> Any:
     Raises:
       ConfigError: the mesh does not lay an even share of the rows on the devices of each process.
     """
-    sharding = NamedSharding(mesh, _fit(partition_spec(("batch",)), np.empty(rows), mesh))
+    sharding = row_sharding(np.empty(rows), mesh)
     places = {index[0].indices(rows) for index in _own_places(sharding, rows)}
     held = sum(end - begin for begin, end, _ in places)
     if held * jax.process_count() != rows:

@@ -29,10 +29,12 @@ def useful_flops(plan: Blueprint) -> dict[str, float]:
     through = layers(plan.row_tokens) * plan.row_tokens
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
     back = 2 if config.lora.rank else 3
-    prompts = plan.prompts[0].shape[0]
+    # Not those that are added so that they split evenly: they are nobody's.
+    prompts = min(config.sampling.prefill_prompts, config.rollout.problems)
+    decoded = min(config.sampling.slots, config.rows)
     return {
         "prefill": prompts * (layers(prompt) * prompt + head),
-        "decode": plan.slots * (layers(0, cached=prompt + response / 2) + head),
+        "decode": decoded * (layers(0, cached=prompt + response / 2) + head),
         "score": config.rows * ((1 + backbones) * through + 2 * head * response),
         "update": back * rows * (backbones * through + head * response),
     }

@@ -83,6 +83,9 @@ def test_rows_that_a_mesh_does_not_divide_are_computed_on_all_devices() -> None:
     plan = estimate(topology="v5e:4x8")
     # Rows that are sampled are made more until they split.
     assert [p["repeated"] for p in plan["programs"]] == [1.0, 1.0, 32.0, 32.0]
+    alone = programs(estimate())
+    for name in ("prefill", "decode"):
+        assert programs(plan)[name]["model_flops"] == alone[name]["model_flops"]
     said = [text for text in plan["suggestions"] if "on 32.0 devices" in text]
     assert len(said) == 2
     assert len([text for text in said if "data × mesh.fsdp = 16 and mesh.tensor = 2" in text]) == 2
