@@ -269,12 +269,24 @@ def _add_bench(add: Any) -> None:
         help="what the backward pass of an update computes again (%(default)s)",
     )
     command.add_argument(
+        "--unroll", action="store_true", help="compile every layer of an update for itself"
+    )
+    command.add_argument(
         "--lengths",
         choices=("full", "geometric"),
         default="full",
         help="of responses: all alike, or most of them short, more than are decoded together",
     )
     command.add_argument("--rows", type=_positive, help="rows decoded together, or of an update")
+    for flag, default, text in (
+        ("--prompt-tokens", 128, "of every prompt"),
+        ("--response-tokens", 128, "of a response, at most"),
+        ("--logprob-chunk-tokens", 512, "positions whose logits exist at one time in an update"),
+    ):
+        command.add_argument(flag, type=_positive, default=default, help=f"{text} (%(default)s)")
+    command.add_argument(
+        "--attention", default="xla", help="xla, cudnn or splash, as model.attention (%(default)s)"
+    )
 
 
 def _positive(text: str) -> int:

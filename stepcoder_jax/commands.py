@@ -190,18 +190,23 @@ def plan_text(result: dict[str, Any]) -> str:
 def bench(options: Namespace) -> dict[str, Any]:
     """``stepcoder bench``: tokens a second and peak memory."""
     with _user_errors():
-        from stepcoder_jax.bench import run_bench
+        from stepcoder_jax.bench import BenchSettings, run_bench
 
-        return run_bench(
-            options.what,
+        settings = BenchSettings(
+            what=options.what,
             shape=options.shape,
-            runs=options.runs,
             dtype=options.dtype,
+            rows=options.rows,
+            prompt_tokens=options.prompt_tokens,
+            response_tokens=options.response_tokens,
+            lengths=options.lengths,
             microbatches=options.microbatches,
             remat=options.remat,
-            lengths=options.lengths,
-            rows=options.rows,
+            unroll=options.unroll,
+            attention=options.attention,
+            logprob_chunk_tokens=options.logprob_chunk_tokens,
         )
+        return run_bench(settings, runs=options.runs)
 
 
 def export(options: Namespace) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class ModelSettings:
       attention: ``xla`` runs anywhere; ``cudnn`` needs an NVIDIA GPU and ``dtype`` bfloat16;
         ``splash`` needs a TPU.
       remat: what the backward pass recomputes: nothing, whole layers, or all but the matmuls.
+      unroll: compile every layer for itself in an update, not one in a loop over all: what is kept
+        for the backward pass need not be copied together. Longer to compile.
       logprob_chunk_tokens: positions whose logits exist at one time.
     """
 
@@ -36,6 +38,7 @@ class ModelSettings:
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "cudnn", "splash"] = "xla"
     remat: Literal["none", "layer", "dots"] = "none"
+    unroll: bool = False
     logprob_chunk_tokens: int = 512
 
 

@@ -96,6 +96,7 @@ def make_decoder(settings: ModelSettings, config: ModelConfig) -> Decoder:
         dtype=settings.dtype,
         attention=settings.attention,
         remat=settings.remat,
+        unroll=settings.unroll,
     )
 
 
@@ -106,4 +107,5 @@ def make_critic(settings: ModelSettings, config: ModelConfig) -> Critic:
         dtype=settings.dtype,
         attention=settings.attention,
         remat=settings.remat,
+        unroll=settings.unroll,
     )

@@ -27,6 +27,7 @@ class Critic(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     attention: str = "xla"
     remat: str = "none"
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -39,6 +40,7 @@ class Critic(nn.Module):
             param_dtype=self.param_dtype,
             attention=self.attention,
             remat=self.remat,
+            unroll=self.unroll,
             name="backbone",
         )
         hidden, _ = backbone(tokens, positions)

@@ -34,6 +34,7 @@ class Decoder(nn.Module):
         attention: backend of ``attention``.
         remat: what the backward pass recomputes: ``none``, ``layer`` (everything inside a layer) or
             ``dots`` (everything but matrix products with weights).
+        unroll: the layers are compiled one by one, not as one loop's body.
         serving: for generation: parameters are those of ``serving_params``, a cache is returned.
     """
 
@@ -42,6 +43,7 @@ class Decoder(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     attention: str = "xla"
     remat: str = "none"
+    unroll: bool = False
     serving: bool = False
 
     @nn.compact
@@ -94,11 +96,12 @@ class Decoder(nn.Module):
 
     def _layers(self) -> nn.Module:
         scanned = nn.scan(
-            _rematerialised(self.remat),
+            _rematerialised(self.remat, self.unroll),
             variable_axes={"params": 0, ADAPTERS: 0},
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.config.num_layers,
+            unroll=self.config.num_layers if self.unroll else 1,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         return scanned(self.config, self.dtype, self.param_dtype, self.attention, name="layers")
@@ -127,14 +130,14 @@ class Decoder(nn.Module):
         return x, KVCache(layers=tuple(caches))
 
 
-def _rematerialised(remat: str) -> type[Layer]:
+def _rematerialised(remat: str, unroll: bool) -> type[Layer]:
     if remat == "none":
         return Layer
     if remat not in REMAT_POLICIES:
         allowed = ", ".join(["none", *REMAT_POLICIES])
         raise ValueError(f"remat = {remat!r} is unknown; allowed: {allowed}")
-    # Inside a scan XLA cannot merge the recomputation with the original, so no barrier is needed.
-    return nn.remat(Layer, prevent_cse=False, policy=REMAT_POLICIES[remat])
+    # Inside a loop XLA cannot merge the recomputation with the original, so no barrier is needed.
+    return nn.remat(Layer, prevent_cse=unroll, policy=REMAT_POLICIES[remat])
 
 
 def unembed(params: Params, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:

@@ -1,8 +1,8 @@
 """Products of few rows with large matrices, as decoding does them: one reading of every weight.
 
-CPUs have no products of bfloat16 that XLA would use: it widens both operands to float32, every time
-anew. What is read again at every token, weights and cache, is therefore *held* as float32 there:
-:func:`held` rounds to bfloat16 as ever, and only the room the number takes is larger.
+Most CPUs have no products of bfloat16: XLA widens both operands to float32, every time anew. What
+is read again at every token, weights and cache, is therefore *held* as float32 there: :func:`held`
+rounds to bfloat16 as ever, and only the room the number takes is larger.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stepcoder_jax.model.platform import current_platform
+from stepcoder_jax.model.platform import current_platform, multiplies_bfloat16
 
 # Up to so many rows, copying the matrix is what takes time.
 _FEW_ROWS = 128
@@ -21,8 +21,8 @@ _FEW_ROWS = 128
 
 def held_dtype(dtype: DTypeLike) -> DTypeLike:
     """The type of arrays that hold numbers of ``dtype`` on the current devices."""
-    widens = current_platform() == "cpu" and jnp.dtype(dtype) == jnp.bfloat16
-    return jnp.float32 if widens else dtype
+    is_widened = jnp.dtype(dtype) == jnp.bfloat16 and not multiplies_bfloat16()
+    return jnp.float32 if is_widened else dtype
 
 
 def held(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"]:

@@ -7,11 +7,15 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
+from stepcoder_jax.model.platform import current_platform
 from stepcoder_jax.sampling.nucleus import in_nucleus, most_probable, nucleus
 
 # A row whose draws have all been refused takes one from the nucleus itself: at top_p = 0.9 that
 # happens once in 10^12 tokens, and the tokens have the same distribution either way.
 _MAX_TRIALS = 12
+# Draws that a row makes before anybody looks whether one of them holds. One is nearly as likely to
+# do for a few rows, and on a CPU looking costs nothing; elsewhere the host has to be asked.
+_AT_ONCE = {"cpu": 1, "gpu": 4, "tpu": 4}
 _BLOCK = 256
 
 
@@ -51,11 +55,18 @@ def draw(
 
 
 class _Trials(NamedTuple):
-    """Draws so far: how many, the last of each row, and which rows are content with theirs."""
+    """Draws so far: how many a row, the one that each row takes, and which rows have theirs."""
 
     number: Int[Array, ""]
     tokens: Int[Array, " B"]
     is_content: Bool[Array, " B"]
+
+
+class _Blocks(NamedTuple):
+    """Weights of a row in blocks, with the sum of each: a running sum over all would be slow."""
+
+    weights: Float[Array, "B blocks block"]
+    masses: Float[Array, "B blocks"]
 
 
 def _restricted(
@@ -66,53 +77,64 @@ def _restricted(
     To see whether a token lies in the nucleus takes one pass over the row, to find the nucleus
     many. The distribution is the same: rejection from the whole row.
     """
+    blocks, at_once = _in_blocks(probabilities), _AT_ONCE[current_platform()]
     if top_p >= 1.0:
-        return _inverse_cdf(probabilities, jax.vmap(jax.random.uniform)(keys))
+        return _inverse_cdf(blocks, jax.vmap(jax.random.uniform)(keys)[:, None])[:, 0]
 
-    def try_once(trials: _Trials) -> _Trials:
-        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, trials.number)
-        tokens = _inverse_cdf(probabilities, jax.vmap(jax.random.uniform)(fresh))
-        tokens = jnp.where(trials.is_content, trials.tokens, tokens)
-        return _Trials(trials.number + 1, tokens, in_nucleus(probabilities, tokens, top_p))
+    def try_some(trials: _Trials) -> _Trials:
+        numbers = trials.number + jnp.arange(at_once)
+        fresh = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, numbers)
+        found = _inverse_cdf(blocks, jax.vmap(jax.vmap(jax.random.uniform))(fresh))
+        tokens, is_content = trials.tokens, trials.is_content
+        for one in found.T:
+            tokens = jnp.where(is_content, tokens, one)
+            is_content |= in_nucleus(probabilities, one, top_p)
+        return _Trials(trials.number + at_once, tokens, is_content)
 
     def is_wanted(trials: _Trials) -> Bool[Array, ""]:
         return (trials.number < _MAX_TRIALS) & ~jnp.all(trials.is_content)
 
+    def insist(trials: _Trials) -> Int[Array, " B"]:
+        trials = jax.lax.while_loop(is_wanted, try_some, trials)
+
+        def from_the_nucleus() -> Int[Array, " B"]:
+            kept = jnp.where(nucleus(probabilities, top_p), probabilities, 0.0)
+            uniform = jax.vmap(jax.random.uniform)(keys)
+            tokens = _inverse_cdf(_in_blocks(kept), uniform[:, None])[:, 0]
+            return jnp.where(trials.is_content, trials.tokens, tokens)
+
+        return jax.lax.cond(jnp.all(trials.is_content), lambda: trials.tokens, from_the_nucleus)
+
     n_rows = probabilities.shape[0]
     none = _Trials(jnp.int32(0), jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool))
-    trials = jax.lax.while_loop(is_wanted, try_once, none)
-
-    def from_the_nucleus() -> Int[Array, " B"]:
-        kept = jnp.where(nucleus(probabilities, top_p), probabilities, 0.0)
-        tokens = _inverse_cdf(kept, jax.vmap(jax.random.uniform)(keys))
-        return jnp.where(trials.is_content, trials.tokens, tokens)
-
-    return jax.lax.cond(jnp.all(trials.is_content), lambda: trials.tokens, from_the_nucleus)
+    trials = try_some(none)
+    # Nearly always enough, so that a device has one thing to ask the host at a token, not two.
+    return jax.lax.cond(jnp.all(trials.is_content), lambda _: trials.tokens, insist, trials)
 
 
-def _inverse_cdf(weights: Float[Array, "B V"], uniform: Float[Array, " B"]) -> Int[Array, " B"]:
-    """The token at which the running sum passes ``uniform`` of the total; never a zero weight.
-
-    In two steps, the block and the token within it, because a running sum over all of a large
-    vocabulary is slow.
-    """
+def _in_blocks(weights: Float[Array, "B V"]) -> _Blocks:
     n_rows, n_tokens = weights.shape
     n_blocks = -(-n_tokens // _BLOCK)
     blocks = jnp.pad(weights, ((0, 0), (0, n_blocks * _BLOCK - n_tokens)))
     blocks = blocks.reshape(n_rows, n_blocks, _BLOCK)
-    masses = jnp.sum(blocks, axis=-1)
-    target = uniform * jnp.sum(masses, axis=-1)
-    block = _first_beyond(masses, target)
-    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
-    is_before = jnp.arange(n_blocks)[None] < block[:, None]
-    rest = target - jnp.sum(jnp.where(is_before, masses, 0.0), axis=-1)
+    return _Blocks(blocks, jnp.sum(blocks, axis=-1))
+
+
+def _inverse_cdf(blocks: _Blocks, uniform: Float[Array, "B K"]) -> Int[Array, "B K"]:
+    """The tokens at which the running sum passes ``uniform`` of the total; never a zero weight."""
+    masses = blocks.masses
+    target = uniform * jnp.sum(masses, axis=-1, keepdims=True)
+    block = _first_beyond(masses[:, None], target)
+    inside = jnp.take_along_axis(blocks.weights, block[..., None], axis=1)
+    is_before = jnp.arange(masses.shape[1])[None, None] < block[..., None]
+    rest = target - jnp.sum(jnp.where(is_before, masses[:, None], 0.0), axis=-1)
     return block * _BLOCK + _first_beyond(inside, rest)
 
 
-def _first_beyond(weights: Float[Array, "B N"], target: Float[Array, " B"]) -> Int[Array, " B"]:
+def _first_beyond(weights: Float[Array, "B #K N"], target: Float[Array, "B K"]) -> Array:
     """First place at which the running sum passes ``target``; never one without weight."""
-    place = jnp.sum(jnp.cumsum(weights, axis=-1) <= target[:, None], axis=-1)
+    place = jnp.sum(jnp.cumsum(weights, axis=-1) <= target[..., None], axis=-1)
     # Rounding can leave the target at the very total, or below 0: the ends with weight hold.
     first = jnp.argmax(weights > 0, axis=-1)
-    last = weights.shape[-1] - 1 - jnp.argmax(weights[:, ::-1] > 0, axis=-1)
+    last = weights.shape[-1] - 1 - jnp.argmax(weights[..., ::-1] > 0, axis=-1)
     return jnp.clip(place, first, last)
