@@ -96,6 +96,10 @@ class Apps(_ManualBuilder):
 class AppsPlus(_ManualBuilder):
     """APPS+ (arXiv 2402.01391)."""
 
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.1.0": "Functions that read standard input are called; more ways to write tests."
+    }
     SET = MANUAL_SETS["apps_plus"]
     MANUAL_DOWNLOAD_INSTRUCTIONS = SET.put
 

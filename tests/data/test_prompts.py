@@ -47,6 +47,14 @@ def test_the_requirement_says_how_the_answer_is_called() -> None:
     assert text == "Add one.\nYour code should pass these tests:\nassert f(1) == 2"
 
 
+def test_a_function_that_reads_standard_input_is_to_be_called() -> None:
+    starter = "def FUNC():"
+    stdin = IoTests(fn_name=None, inputs=("1\n",), outputs=("2\n",))
+    asked = problem(tests=stdin, starter_code=starter)
+    told = "Read standard input and write standard output in the function `FUNC`, and call it."
+    assert requirement(asked, 0) == f"Add one.\n{told}\n{starter}"
+
+
 def test_a_plain_prompt_and_its_example_are_the_text_one_expects() -> None:
     prompt, example = PLAIN.prompt(problem()), PLAIN.example(problem())
     head = "Add one.\nWrite the function `f`.\nAnswer:\n"
