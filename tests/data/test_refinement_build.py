@@ -139,6 +139,16 @@ def test_the_problem_is_normal_and_has_more_tests(tmp_path, capsys):
     assert 0 < verified["reference_s"]["apps/rows/0000"] < 1
 
 
+def test_a_build_that_keeps_nothing_says_why(tmp_path, capsys):
+    source = tmp_path / "rows.csv"
+    source.write_text("id,question\n1,Add.\n")
+    assert (
+        cli.main(["data", "build", "--problems", str(source), "--out", str(tmp_path / "out")]) == 0
+    )
+    said = f"no row was kept: unreadable (2), not JSON (2); each is in {tmp_path}/out/dropped.jsonl"
+    assert said in capsys.readouterr().err
+
+
 CALLED = "class Solution:\n    def last(self, s: str) -> str:\n        return s.split()[-1]"
 
 
