@@ -15,6 +15,8 @@ PAD_TOKEN = "<pad>"
 EOS_TOKEN = "<eos>"
 
 _BYTES = 256
+# One text of megabytes would decide the merges alone, and take gigabytes.
+_MOST_LEARNED_CHARS = 100_000
 
 # Token types in GGUF metadata.
 _CONTROL, _USER_DEFINED = 3, 4
@@ -145,7 +147,7 @@ def train_tokenizer(
     Every text is encodable: all 256 bytes are tokens. Ids 0 and 1 are ``<pad>`` and ``<eos>``.
 
     Args:
-        texts: what to learn merges from.
+        texts: what to learn merges from; of each the first 100,000 characters.
         vocab_size: at most this many tokens; fewer when the texts hold no more pairs to merge, so
             size an embedding by ``len(tokenizer)``.
         split_digits: every digit is a token. Without it a frequent number becomes one token, which
@@ -169,7 +171,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((text[:_MOST_LEARNED_CHARS] for text in texts), trainer)
     return Tokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,
