@@ -70,8 +70,11 @@ class _ProblemBuilder(tfds.core.GeneratorBasedBuilder):
                 yield number, _to_example(row)
                 number += 1
         if number == 0:
-            told = f": {summary([Rejected(where=w, reason=r) for w, r in rejected])}"
-            raise ProblemError(f"{self.name}:{split} holds no problem{told if rejected else ''}")
+            told = summary([Rejected(where=w, reason=r) for w, r in rejected])
+            other = "its files have no row of this split"
+            raise ProblemError(
+                f"{self.name}:{split} holds no problem: {told if rejected else other}"
+            )
 
 
 class _ManualBuilder(_ProblemBuilder):
