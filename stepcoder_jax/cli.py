@@ -166,10 +166,11 @@ def _add_data(add: Any) -> None:
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         action.add_argument("--json", action="store_true", help="last line of output as JSON")
         action.set_defaults(run=run)
+        raw = ", or a file or folder in the form of a published set" if name == "build" else ""
         action.add_argument(
             "--problems",
             required=True,
-            help="problem file or SET:SPLIT, as docs/data.md lists them",
+            help=f"problem file or SET:SPLIT, as docs/data.md lists them{raw}",
         )
         # The second spelling is that of a recipe's field, which train and eval take.
         action.add_argument(

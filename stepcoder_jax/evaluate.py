@@ -63,7 +63,13 @@ def evaluate(
       progress: told how many responses have been sampled.
       longest_prompt: tokens of the longest prompt that fits.
     """
-    kept, left_out = fitting(problems, lambda p: len(builder.prompt(p).tokens) <= longest_prompt)
+
+    def fits(problem: Problem) -> bool:
+        if builder.is_too_long(problem, longest_prompt):
+            return False
+        return len(builder.prompt(problem).tokens) <= longest_prompt
+
+    kept, left_out = fitting(problems, fits)
     keys = row_keys(key, 0, len(kept) * config.samples)
     prompts = [builder.prompt(problem) for problem in kept]
     done = worker.attempt(

@@ -1,5 +1,6 @@
 """Samples of any model, judged by our executor: needs no JAX."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from stepcoder_jax.samples_file import Samples, read_samples
 from stepcoder_jax.scorecard import markdown_row, tally
 from stepcoder_jax.stop import StopRequest, stop_on_signals
 
+_CODE_FENCE = re.compile(r"^```", re.MULTILINE)
 # Those that papers report; of them, by default, those that every problem has samples for.
 _USUAL_K = (1, 10, 100)
 
@@ -64,7 +66,7 @@ def score_samples(
     samples = read_samples(path, problems)
     ks = _choose_k(k, samples)
     display = Display()
-    for line in report(samples):
+    for line in report(samples, fence):
         display.say(line)
     with stop_on_signals() as stop, executor(config.executor) as client:
         checked = preflight(problems, client, config.executor)
@@ -97,9 +99,17 @@ def score_samples(
     return found
 
 
-def report(samples: Samples) -> list[str]:
+def report(samples: Samples, fence: Fence) -> list[str]:
     """What a person must know of a file before its figures: one line a kind of fault."""
     said = []
+    fenced = sum(
+        bool(_CODE_FENCE.search(text)) for texts in samples.programs.values() for text in texts
+    )
+    if fenced and fence == "none":
+        said.append(
+            f"{fenced} samples hold a code fence and are run as they are; --extract takes the"
+            " program out of it"
+        )
     if samples.bad_lines:
         said.append(f"{len(samples.bad_lines)} bad lines, passed over: {_some(samples.bad_lines)}")
     if samples.unknown:

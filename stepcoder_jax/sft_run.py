@@ -56,12 +56,17 @@ def _examples(run: Run) -> list[Example]:
     problems = run.data.demonstrations
     unsolved = [p.id for p in problems if p.canonical_solution is None]
     say_left_out(run, "demonstrations without a solution", unsolved)
-    made = [(p.id, builder.example(p)) for p in problems if p.canonical_solution is not None]
-    long = [name for name, example in made if len(example.tokens) > width]
+    examples, long = [], []
+    for problem in (p for p in problems if p.canonical_solution is not None):
+        example = None if builder.is_too_long(problem, width) else builder.example(problem)
+        if example is None or len(example.tokens) > width:
+            long.append(problem.id)
+        else:
+            examples.append(example)
     say_left_out(run, f"examples longer than sft.row_tokens = {width}", long)
-    if len(made) == len(long):
+    if not examples:
         raise ConfigError(f"sft.row_tokens = {width}: no example fits")
-    return [example for _, example in made if len(example.tokens) <= width]
+    return examples
 
 
 def _rows(run: Run, examples: Sequence[Example]) -> ExampleRows:

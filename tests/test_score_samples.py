@@ -156,3 +156,16 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_answers_with_a_code_fence_are_said_to_need_extraction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "p", problem("a"))
+    write(tmp_path / "s", sample("a", f"Here:\n```python\n{RIGHT}\n```"), sample("a", RIGHT))
+    _, found, err = run(capsys, tmp_path)
+    assert found["pass@1"] == 0.5
+    assert "1 samples hold a code fence and are run as they are; --extract" in err
+    _, found, err = run(capsys, tmp_path, "--extract")
+    assert found["pass@1"] == 1.0
+    assert "code fence" not in err

@@ -127,7 +127,7 @@ def tests_of(fields: Any, where: str) -> dict[str, Any]:
       ProblemError: there are none.
     """
     if not isinstance(fields, Mapping) or not fields.get("inputs") or not fields.get("outputs"):
-        raise ProblemError(f"{where}: no tests: input_output needs inputs and outputs")
+        raise ProblemError(f"{where}: no tests: there must be inputs and outputs, at least one")
     return {
         "fn_name": fields.get("fn_name") or None,
         "inputs": fields["inputs"],

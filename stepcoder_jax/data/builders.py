@@ -70,8 +70,11 @@ class _ProblemBuilder(tfds.core.GeneratorBasedBuilder):
                 yield number, _to_example(row)
                 number += 1
         if number == 0:
-            told = f": {summary([Rejected(where=w, reason=r) for w, r in rejected])}"
-            raise ProblemError(f"{self.name}:{split} holds no problem{told if rejected else ''}")
+            told = summary([Rejected(where=w, reason=r) for w, r in rejected])
+            other = "its files have no row of this split"
+            raise ProblemError(
+                f"{self.name}:{split} holds no problem: {told if rejected else other}"
+            )
 
 
 class _ManualBuilder(_ProblemBuilder):
@@ -96,6 +99,10 @@ class Apps(_ManualBuilder):
 class AppsPlus(_ManualBuilder):
     """APPS+ (arXiv 2402.01391)."""
 
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.1.0": "Functions that read standard input are called; more ways to write tests."
+    }
     SET = MANUAL_SETS["apps_plus"]
     MANUAL_DOWNLOAD_INSTRUCTIONS = SET.put
 

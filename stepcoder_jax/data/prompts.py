@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from stepcoder_jax.config import ConfigError, PromptConfig
 from stepcoder_jax.data.requirement import mbpp_task, requirement
 from stepcoder_jax.extract import OPENING, Fence
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.types import Problem, Prompt
+
+# A normaliser may make one character of several.
+_MOST_NORMALISED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,16 @@ class PromptBuilder:
             )
         if self.tokenizer.eos_token_id is None:
             raise ConfigError("model.path: its tokenizer names no end-of-sequence token")
+
+    def is_too_long(self, problem: Problem, most_tokens: int) -> bool:
+        """Whether a prompt surely has more tokens, told by its characters alone.
+
+        Tokenising takes hundreds of times a text's own memory: one of megabytes, gigabytes. Other
+        prompts have to be made to be counted.
+        """
+        is_begun = self.config.format == "completion"
+        text = problem.starter_code if is_begun else problem.question
+        return len(text) > most_tokens * self._longest_token * _MOST_NORMALISED
 
     def prompt(self, problem: Problem, prefix_end: int = 0) -> Prompt:
         """The prompt of a problem.
@@ -83,6 +97,10 @@ class PromptBuilder:
         if self.config.extract == "whole":
             return "none"
         return "inside" if self.config.opens_fence or prompt.prefix_tokens else "search"
+
+    @cached_property
+    def _longest_token(self) -> int:
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def _head(self, problem: Problem) -> Sequence[int]:
         config = self.config

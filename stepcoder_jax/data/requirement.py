@@ -3,6 +3,7 @@
 from stepcoder_executor import AssertionTests, IoTests
 
 from stepcoder_jax.config import ConfigError
+from stepcoder_jax.data.entry_function import entry_function
 from stepcoder_jax.problem import Problem
 
 
@@ -14,12 +15,21 @@ def requirement(problem: Problem, shown_tests: int) -> str:
     if shown:
         parts.append("\n".join(["Your code should pass these tests:", *shown]))
     elif isinstance(tests, IoTests) and tests.fn_name is None:
-        parts.append("Read standard input and write standard output.")
+        parts.append(_where_it_reads(start))
     elif isinstance(tests, IoTests) and not start:
         parts.append(f"Write the function `{tests.fn_name}`.")
     if start:
         parts.append(problem.starter_code.rstrip())
     return "\n".join(parts)
+
+
+def _where_it_reads(start: str) -> str:
+    told = "Read standard input and write standard output"
+    function = entry_function(start)
+    # A function without parameters is called by nobody but the program itself.
+    if function is None or function.takes_arguments:
+        return f"{told}."
+    return f"{told} in the function `{function.name}`, and call it."
 
 
 def mbpp_task(problem: Problem, shown_tests: int) -> str:

@@ -35,7 +35,9 @@ def make_training_set(
     left_out: dict[str, tuple[str, ...]] = {}
     for problem in problems:
         plan = plan_stages(problem.id, problem.canonical_solution, config.curriculum)
-        prompts = tuple(builder.prompt(problem, len(prefix)) for prefix in plan.prefixes)
+        is_too_long = builder.is_too_long(problem, longest)
+        prefixes = () if is_too_long else plan.prefixes
+        prompts = tuple(builder.prompt(problem, len(prefix)) for prefix in prefixes)
         reason = _misfit(problem, prompts, builder, longest, config.sampling.max_new_tokens)
         if reason is None:
             kept.append((problem, plan, prompts))
@@ -66,7 +68,8 @@ def _misfit(
     longest_prompt: int,
     longest_response: int,
 ) -> str | None:
-    if max(len(prompt.tokens) for prompt in prompts) > longest_prompt:
+    """Why a problem is left out; without prompts, as it is too long to make them."""
+    if not prompts or max(len(prompt.tokens) for prompt in prompts) > longest_prompt:
         return (
             f"prompt longer than {longest_prompt} tokens (data.max_prompt_tokens,"
             " rollout.prompt_buckets)"

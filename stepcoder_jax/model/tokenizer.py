@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
 PAD_TOKEN = "<pad>"
 EOS_TOKEN = "<eos>"
 
 _BYTES = 256
+# One text of megabytes would decide the merges alone, and take gigabytes.
+_MOST_LEARNED_CHARS = 100_000
 
 # Token types in GGUF metadata.
 _CONTROL, _USER_DEFINED = 3, 4
@@ -31,10 +33,19 @@ def _digits_apart() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([digits, _byte_level()])
 
 
+def _deepseek_coder() -> pre_tokenizers.PreTokenizer:
+    patterns = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bytes_apart = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([*splits, digits, bytes_apart])
+
+
 # By GGUF's tokenizer.ggml.pre, which stands for a regular expression that the file leaves out.
 _PRE_TOKENIZERS: Mapping[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "gpt-2": _byte_level,
     "smollm": _digits_apart,
+    "deepseek-coder": _deepseek_coder,
 }
 
 
@@ -42,14 +53,31 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """Read the tokenizer of a Hugging Face folder, exactly as its tokenizer.json describes it.
 
     AutoTokenizer would put the pre-tokenizer of the model's architecture in place of the file's.
+    That a text begins with a token of its own is said beside it by ``add_bos_token``.
 
     Raises:
         ValueError: the folder has no tokenizer.json, or a broken one.
     """
     try:
-        return Tokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{folder}: holds no tokenizer that can be read: {error}") from error
+    config = folder / "tokenizer_config.json"
+    if config.is_file():
+        _begin_texts(tokenizer, json.loads(config.read_text()).get("add_bos_token"))
+    return tokenizer
+
+
+def _begin_texts(tokenizer: Tokenizer, is_wanted: bool | None) -> None:
+    """Puts the token that begins a text before it, as DeepSeek-Coder's class for it does."""
+    start, start_id = tokenizer.bos_token, tokenizer.bos_token_id
+    begins = start_id in tokenizer("", add_special_tokens=True)["input_ids"]
+    if is_wanted and start is not None and not begins:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=[start, "$A"],
+            pair=[start, "$A", start, "$B:1"],
+            special_tokens=[(start, start_id)],
+        )
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -85,12 +113,14 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(_added(metadata, _CONTROL))
     tokenizer.add_tokens(_added(metadata, _USER_DEFINED))
-    return Tokenizer(
+    whole = Tokenizer(
         tokenizer_object=tokenizer,
         chat_template=metadata.get("tokenizer.chat_template"),
         clean_up_tokenization_spaces=False,
         **_roles(metadata),
     )
+    _begin_texts(whole, metadata.get("tokenizer.ggml.add_bos_token"))
+    return whole
 
 
 def _added(metadata: Mapping[str, Any], kind: int) -> list[AddedToken]:
@@ -117,7 +147,7 @@ def train_tokenizer(
     Every text is encodable: all 256 bytes are tokens. Ids 0 and 1 are ``<pad>`` and ``<eos>``.
 
     Args:
-        texts: what to learn merges from.
+        texts: what to learn merges from; of each the first 100,000 characters.
         vocab_size: at most this many tokens; fewer when the texts hold no more pairs to merge, so
             size an embedding by ``len(tokenizer)``.
         split_digits: every digit is a token. Without it a frequent number becomes one token, which
@@ -141,7 +171,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((text[:_MOST_LEARNED_CHARS] for text in texts), trainer)
     return Tokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,

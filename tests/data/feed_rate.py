@@ -30,11 +30,12 @@ def feed_rate(path: str) -> dict[str, float]:
     texts = [f"{requirement(p, 0)}\n{p.canonical_solution}" for p in problems[:1000]]
     builder = PromptBuilder(tokenizer=train_tokenizer(texts, 8192), config=PromptConfig())
     config = RunConfig(data=DataConfig(max_prompt_tokens=1024), sft=SFTConfig(row_tokens=1024))
-    solved = [p for p in problems if p.canonical_solution is not None]
+    width = config.sft.row_tokens
+    solved = [p for p in problems if p.canonical_solution and not builder.is_too_long(p, width)]
     examples, examples_s = _timed(lambda: [builder.example(p) for p in solved])
-    fitting = [e for e in examples if len(e.tokens) <= config.sft.row_tokens]
-    single, single_s = _timed(lambda: one_a_row(fitting, config.sft.row_tokens, 0))
-    full, full_s = _timed(lambda: packed(fitting, config.sft.row_tokens, 0, seed=0))
+    fitting = [e for e in examples if len(e.tokens) <= width]
+    single, single_s = _timed(lambda: one_a_row(fitting, width, 0))
+    full, full_s = _timed(lambda: packed(fitting, width, 0, seed=0))
     order = ProblemOrder(len(single), seed=0)
     steps_s = _timed(lambda: [single.take(order.take(k * BATCH, BATCH)) for k in range(STEPS)])[1]
     data, prompts_s = _timed(lambda: make_training_set(problems, builder, config))

@@ -136,6 +136,12 @@ def test_what_was_left_out_is_told_each_time_and_checksums_are_kept(tmp_path, ca
     assert sums == {"train": {"mbpp.jsonl": wanted.stdout.split()[0]}}
 
 
+def test_files_that_have_only_other_splits_are_said_to(tmp_path):
+    put(tmp_path, "mbpp.jsonl", json.dumps(MBPP_ROW).encode())
+    with pytest.raises(ProblemError, match=r"mbpp:test holds no problem: .* no row of this split"):
+        load_problems("mbpp:test", manual_dir=tmp_path, data_dir=tmp_path / "kept")
+
+
 def test_a_set_with_no_problem_at_all_is_refused_and_nothing_is_kept(tmp_path):
     options = {"manual_dir": tmp_path, "data_dir": tmp_path / "kept"}
     put(tmp_path, "HumanEval.jsonl", b'{"task_id": 1}\n')

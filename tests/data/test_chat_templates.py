@@ -3,7 +3,8 @@
 SmolLM2's template is the one in its GGUF file. Those of DeepSeek-Coder and Qwen2.5-Coder are
 shortened to what a question without a system message needs, and the texts are those that their
 documentation shows. All run with a small tokenizer that has their special tokens; ids of whole
-vocabularies are in tests/model/test_smollm2_prompts.py and test_qwen_prompts.py.
+vocabularies are in tests/model/test_smollm2_prompts.py, test_qwen_prompts.py and
+test_deepseek_prompts.py, which has DeepSeek-Coder's whole template.
 """
 
 import pytest

@@ -13,7 +13,7 @@ from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.model.tokenizer import train_tokenizer
 from stepcoder_jax.recipe import override as override_config
 from stepcoder_jax.stages import plan_stages
-from stepcoder_jax.types import Problem
+from stepcoder_jax.types import Problem, Prompt
 
 PROBLEMS = builtin_problems("train", count=90)
 TOKENIZER = train_tokenizer(
@@ -45,6 +45,14 @@ def test_the_requirement_says_how_the_answer_is_called() -> None:
     asserts = AssertionTests(assertions=("assert f(1) == 2", "assert f(2) == 3"), setup="")
     text = requirement(problem(tests=asserts), 1)
     assert text == "Add one.\nYour code should pass these tests:\nassert f(1) == 2"
+
+
+def test_a_function_that_reads_standard_input_is_to_be_called() -> None:
+    starter = "def FUNC():"
+    stdin = IoTests(fn_name=None, inputs=("1\n",), outputs=("2\n",))
+    asked = problem(tests=stdin, starter_code=starter)
+    told = "Read standard input and write standard output in the function `FUNC`, and call it."
+    assert requirement(asked, 0) == f"Add one.\n{told}\n{starter}"
 
 
 def test_a_plain_prompt_and_its_example_are_the_text_one_expects() -> None:
@@ -165,3 +173,31 @@ def test_what_does_not_fit_the_static_shapes_is_left_out_and_counted(limit: str)
     assert max(len(p.tokens) for prompts in data.prompts for p in prompts) <= 120
     assert max(PLAIN.example(p).answer_tokens for p in data.problems) <= 60
     assert [len(p) for p in data.prompts] == [len(c.prefixes) for c in data.curricula]
+
+
+def test_a_text_of_megabytes_is_left_out_without_being_tokenised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long = problem(id="long", question="word " * 400_000)
+    config = override_config(RunConfig(), ["--data.max_prompt_tokens=120"])
+    made = PromptBuilder.prompt
+
+    def guarded(self: PromptBuilder, asked: Problem, prefix_end: int = 0) -> Prompt:
+        assert asked.id != "long"
+        return made(self, asked, prefix_end)
+
+    monkeypatch.setattr(PromptBuilder, "prompt", guarded)
+    data = make_training_set([long, *PROBLEMS], PLAIN, config)
+    assert "long" in next(iter(data.left_out.values()))
+    assert data.problems
+
+
+@pytest.mark.parametrize("most", [1, 20, 120])
+def test_what_is_surely_too_long_is(most: int) -> None:
+    every = [*PROBLEMS, problem(question="x" * 100_000), problem(question="a " * 50_000)]
+    said = [asked for asked in every if PLAIN.is_too_long(asked, most)]
+    assert len(said) >= 2
+    assert all(len(PLAIN.prompt(asked).tokens) > most for asked in said)
+    begun = PromptBuilder(tokenizer=TOKENIZER, config=STYLES["completion"])
+    assert not begun.is_too_long(problem(question="x" * 100_000, starter_code="def f(n):"), 10)
+    assert begun.is_too_long(problem(starter_code="#" * 100_000 + "\ndef f(n):"), 10)

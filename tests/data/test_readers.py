@@ -53,6 +53,18 @@ def one(reader, path, row):
     return found
 
 
+@pytest.fixture(scope="module")
+def client():
+    with ExecutorClient() as opened:
+        yield opened
+
+
+def passes(client, problem):
+    request = Request(id="it", source=problem.canonical_solution, tests=problem.tests)
+    (result,) = client.run([request])
+    return result.verdict is Verdict.PASSED
+
+
 def apps_folder(parent, number, **files):
     folder = parent / number
     folder.mkdir(parents=True)
@@ -147,6 +159,11 @@ class TestAppsPlus:
             },
             {"inputs": "[[1], [5]]", "outputs": "[2, 6]"},
             {"inputs": ["1", "5"]},
+            {"inputs": ["1", "5"], "outputs": ["2", "6"]},
+            {"fn_name": None},
+            {"inputs": None, "outputs": None, "input": [[1], [5]], "output": [2, 6]},
+            {"inputs": None, "test_cases": [{"input": i, "output": i + 1} for i in (1, 5)]}
+            | {"outputs": None},
             {"difficulty": "Introductory"},
             {"id": None, "problem_id": 3},
             {"id": "3"},
@@ -172,6 +189,34 @@ class TestAppsPlus:
         found = one(read_apps_plus, tmp_path / "data.json", row)
         assert found.problem.tests == IoTests(fn_name=None, inputs=("1 2\n",), outputs=("3\n",))
         assert found.problem.id == "apps_plus/1"
+
+    @pytest.mark.parametrize(
+        "inputs", [["4 6\n", "9 7"], [["4 6"], ["9 7"]]], ids=["text", "lines"]
+    )
+    @pytest.mark.parametrize(
+        "names",
+        [
+            {"starter_code": "\ndef FUNC():\n", "fn_name": None},
+            {"starter_code": "def FUNC():", "fn_name": "FUNC"},
+            {"starter_code": None, "fn_name": "FUNC"},
+        ],
+        ids=["by-the-starter-code", "by-both", "by-name"],
+    )
+    def test_a_function_that_reads_standard_input_is_called(self, tmp_path, client, inputs, names):
+        program = "def FUNC():\n    print(max(map(int, input().split())))"
+        row = APPS_PLUS_ROW | names
+        row |= {"canonical_solution": program, "inputs": inputs, "outputs": ["6\n", "9\n"]}
+        problem = one(read_apps_plus, tmp_path / "data.json", row).problem
+        assert problem.canonical_solution == f"{program}\n\nFUNC()"
+        assert problem.tests == IoTests(fn_name=None, inputs=tuple(inputs), outputs=("6\n", "9\n"))
+        assert passes(client, problem)
+
+    def test_text_for_a_function_with_parameters_is_an_argument(self, tmp_path):
+        row = APPS_PLUS_ROW | {"fn_name": None, "inputs": [["ab"], ["5"]], "outputs": ["b", "5"]}
+        found = one(read_apps_plus, tmp_path / "data.json", row)
+        assert found.problem.tests == IoTests(
+            fn_name="inc", inputs=(["ab"], ["5"]), outputs=("b", "5")
+        )
 
     def test_a_row_that_names_its_split_is_in_no_other(self, tmp_path):
         rows = [APPS_PLUS_ROW | {"id": n, "split": s} for n, s in enumerate(("train", "test"))]

@@ -139,6 +139,46 @@ def test_the_problem_is_normal_and_has_more_tests(tmp_path, capsys):
     assert 0 < verified["reference_s"]["apps/rows/0000"] < 1
 
 
+def test_a_build_that_keeps_nothing_says_why(tmp_path, capsys):
+    source = tmp_path / "rows.csv"
+    source.write_text("id,question\n1,Add.\n")
+    assert (
+        cli.main(["data", "build", "--problems", str(source), "--out", str(tmp_path / "out")]) == 0
+    )
+    said = f"no row was kept: unreadable (2), not JSON (2); each is in {tmp_path}/out/dropped.jsonl"
+    assert said in capsys.readouterr().err
+
+
+CALLED = "class Solution:\n    def last(self, s: str) -> str:\n        return s.split()[-1]"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "normal"),
+    [
+        (["a bc", "d"], ["bc", "d"], ["bc", "d"]),
+        (["a bc", "d"], [["bc"], ["d"]], ["bc", "d"]),
+        (['"a bc"', '"d"'], ['"bc"', '"d"'], ["bc", "d"]),
+        (['"a bc"', '"d"'], [['"bc"'], ['"d"']], ["bc", "d"]),
+    ],
+    ids=["plain", "in-lists", "quoted", "quoted-in-lists"],
+)
+def test_arguments_and_results_have_one_form(tmp_path, capsys, inputs, outputs, normal):
+    tests = {"fn_name": "last", "inputs": [[text] for text in inputs], "outputs": outputs}
+    rows = [row(0, [CALLED], input_output=json.dumps(tests))]
+    build(tmp_path, capsys, rows=rows)
+    (written,) = lines(tmp_path / "out" / "problems.jsonl")
+    assert written["tests"]["inputs"] == [["a bc"], ["d"]]
+    assert written["tests"]["outputs"] == normal
+
+
+def test_quotes_and_lists_that_are_meant_stay(tmp_path, capsys):
+    said = "def f(s):\n    return [s[0]]"
+    tests = {"fn_name": "f", "inputs": [['"a"'], ['"b"']], "outputs": [['"'], ['"']]}
+    build(tmp_path, capsys, rows=[row(0, [said], input_output=json.dumps(tests))])
+    (written,) = lines(tmp_path / "out" / "problems.jsonl")
+    assert written["tests"] == tests
+
+
 def test_tests_are_made_only_where_solutions_agree(tmp_path, capsys):
     wrong_elsewhere = "n = int(input())\nprint('odd' if n == 3 else 'even' if n == 4 else n)\n"
     rows = [row(0, [STABLE, wrong_elsewhere]), row(1, [STABLE])]

@@ -87,6 +87,12 @@ def test_digits_leave_their_white_space_only_where_the_file_says_so(tokenizer: T
     assert apart != together
 
 
+def test_one_text_of_megabytes_does_not_decide_the_merges() -> None:
+    start = "ab " * 33_334
+    assert train_tokenizer([start + "cd " * 10**6], 300).tokenize("cd") == ["c", "d"]
+    assert train_tokenizer([start, "cd " * 100], 300).tokenize("cd") == ["cd"]
+
+
 def test_a_trained_tokenizer_keeps_numbers_whole_only_when_asked_to() -> None:
     texts = ["take 17 from 42 and 17 again"] * 50
     apart = train_tokenizer(texts, 300).tokenize("take 17")

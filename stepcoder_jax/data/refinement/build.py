@@ -1,7 +1,7 @@
 """``stepcoder data build`` from beginning to end."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.problems import ProblemError
 from stepcoder_jax.data.raw import RawProblem
 from stepcoder_jax.data.raw_rows import RawRows, raw_rows
-from stepcoder_jax.data.refinement.assemble import PROBLEMS, assemble
+from stepcoder_jax.data.refinement.assemble import DROPPED, PROBLEMS, assemble
 from stepcoder_jax.data.refinement.card import Tally
 from stepcoder_jax.data.refinement.contamination import Benchmarks, LineOverlap
 from stepcoder_jax.data.refinement.duplicates import Duplicates
@@ -98,7 +98,15 @@ def build(settings: BuildSettings, display: Display, stop: StopRequest) -> dict[
                 "unread_of_benchmarks": compared.unread,
             },
         )
+    if not figures["kept"]:
+        display.say(f"no row was kept: {_reasons(figures)}; each is in {settings.out / DROPPED}")
     return {**figures, "out": str(settings.out / PROBLEMS)}
+
+
+def _reasons(figures: Mapping[str, Any]) -> str:
+    """Counts of reasons, and of what was wrong with rows that could not be read."""
+    told = {**figures["reasons"], **figures["unreadable"]}
+    return ", ".join(f"{reason} ({count})" for reason, count in told.items())
 
 
 def find_benchmarks(settings: BuildSettings) -> Compared:

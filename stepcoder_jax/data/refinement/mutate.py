@@ -2,7 +2,8 @@
 
 What a problem allows is only known from its inputs, so a mutant stays near them: numbers within the
 range seen, texts from the characters seen, lists no longer than the longest, and of standard input
-the same lines and tokens, where a number that counts what follows is left alone.
+the same lines and tokens, where a number that counts what follows is left alone; and what all
+inputs show of their lists (``promises``) is kept.
 """
 
 import copy
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_executor import IoTests
+
+from stepcoder_jax.data.refinement.promises import call_promises, text_promises
 
 _INTEGER = re.compile(r"[+-]?\d{1,30}")
 # Larger inputs are not mutated: they are there to be slow, and a mutant says nothing new.
@@ -45,11 +48,12 @@ def mutants(tests: IoTests, rng: random.Random) -> Iterator[Any]:
         return
     is_text = tests.fn_name is None
     seen = seen_in([entry.split() for entry in bases] if is_text else bases)
+    promises: Any = text_promises(bases) if is_text else call_promises(bases)
     misses = 0
     while misses < 50:
-        made = (_mutant_text if is_text else _mutant_call)(bases, seen, rng)
+        made = promises.kept((_mutant_text if is_text else _mutant_call)(bases, seen, rng))
         text = _text(made)
-        if text in known or len(text) > MAX_INPUT_CHARS:
+        if made is None or text in known or len(text) > MAX_INPUT_CHARS:
             misses += 1
             continue
         misses = 0

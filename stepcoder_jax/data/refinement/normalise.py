@@ -60,6 +60,26 @@ def normal_tests(tests: Tests, solutions: Sequence[str]) -> Tests | None:
     raise AssertionError(tests)
 
 
+def unquoted(tests: Tests) -> IoTests | None:
+    """The same calls with the quotes around every text taken for JSON's; None if one has none.
+
+    Some rows of APPS have arguments and results as their site shows them, quotes and all.
+    """
+    if not isinstance(tests, IoTests) or tests.fn_name is None:
+        return None
+    texts = [value for call in tests.inputs for value in call if isinstance(value, str)]
+    if not texts or any(_inside_quotes(text) is None for text in texts):
+        return None
+    return replace(
+        tests,
+        inputs=tuple(
+            [_bare(value) if isinstance(value, str) else value for value in call]
+            for call in tests.inputs
+        ),
+        outputs=tuple(_bare(output) for output in tests.outputs),
+    )
+
+
 def normal_input(text: str) -> str:
     """Standard input with plain line ends, the last line ended; spaces may matter and stay."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -128,6 +148,21 @@ def _nesting(inputs: Sequence[list[Any]], arity: Arity | None) -> Callable[[list
             if all(arity.takes(len(way(arguments))) for arguments in inputs):
                 return way
     return _as_is
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    told = _inside_quotes(value) if isinstance(value, str) else None
+    return value if told is None else told
+
+
+def _inside_quotes(text: str) -> str | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _as_is(arguments: list[Any]) -> list[Any]:

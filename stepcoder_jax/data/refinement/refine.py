@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepcoder_executor import IoTests, Verdict
+from stepcoder_executor import IoTests, Tests, Verdict
 
 from stepcoder_jax.data.json_rows import Rejected
 from stepcoder_jax.data.problems import problem_to_json, tidy
@@ -16,7 +16,7 @@ from stepcoder_jax.data.refinement.contamination import Benchmarks
 from stepcoder_jax.data.refinement.journal import Entry
 from stepcoder_jax.data.refinement.judge import Judge, Trial, different
 from stepcoder_jax.data.refinement.more_tests import Grown, grow
-from stepcoder_jax.data.refinement.normalise import normal_tests
+from stepcoder_jax.data.refinement.normalise import normal_tests, unquoted
 from stepcoder_jax.data.refinement.settings import BuildSettings
 from stepcoder_jax.problem import Problem
 
@@ -56,11 +56,17 @@ class Refinery:
         solutions = [given[k] for k in different(given)][: self.settings.solutions]
         problem = self._normal(raw, solutions)
         self._require_clean(problem, solutions)
-        trials = [self.judge.try_solution(source, problem.tests) for source in solutions]
+        trials = self._trials(solutions, problem.tests)
+        read_otherwise = unquoted(problem.tests)
+        if read_otherwise is not None and not any(trial.passed for trial in trials):
+            again = self._trials(solutions, read_otherwise)
+            if any(trial.passed for trial in again):
+                problem, trials = replace(problem, tests=read_otherwise), again
         passing = [trial for trial in trials if trial.passed]
         if not passing:
             raise Dropped(_why_none(trials))
         chosen = passing.pop(choose([trial.source for trial in passing]))
+        problem = replace(problem, tests=self._unwrapped(problem.tests, chosen.source))
         grown = self._grown(problem, chosen, passing)
         problem = replace(
             problem,
@@ -68,6 +74,21 @@ class Refinery:
             tests=problem.tests if grown is None else grown.tests,
         )
         return problem, _facts(trials, chosen, passing, grown)
+
+    def _trials(self, solutions: Sequence[str], tests: Tests) -> list[Trial]:
+        return [self.judge.try_solution(source, tests) for source in solutions]
+
+    def _unwrapped(self, tests: Tests, solution: str) -> Tests:
+        """Tests of calls with each result itself, where all are given as lists of one, as in APPS
+        they mostly are.
+        """
+        if not isinstance(tests, IoTests) or tests.fn_name is None:
+            return tests
+        if not all(isinstance(given, list) and len(given) == 1 for given in tests.outputs):
+            return tests
+        inner = [given[0] for given in tests.outputs]
+        are_wrapped = self.judge.outputs(solution, tests) == inner
+        return replace(tests, outputs=tuple(inner)) if are_wrapped else tests
 
     def _normal(self, raw: RawProblem, solutions: Sequence[str]) -> Problem:
         if not raw.problem.question.strip():
