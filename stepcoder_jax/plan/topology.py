@@ -58,6 +58,14 @@ class Topology:
         return AbstractDevice(self.chip.name, None, self.chip.platform)
 
 
+# Without the last two libtpu complains at length that this is no TPU host; they change no plan.
+_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+
 # Devices of a chip, where it is not one: JAX takes each half of it for a device.
 _HALVES = {"tpu7x": 2}
 # What libtpu has to be told: on a v4 JAX takes both cores for one device.
@@ -123,8 +131,8 @@ def compiler_name() -> str:
 def _described(name: str) -> Sequence[jax.Device]:
     # Else libtpu asks a metadata server, which only a TPU host has, and serves one process alone:
     # a plan takes no devices, so that it need not wait for what holds them.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    for variable, value in _ALONE.items():
+        os.environ.setdefault(variable, value)
     try:
         told = _TOLD.get(name.partition(":")[0], {})
         return get_topology_desc(platform="tpu", topology_name=name, **told).devices

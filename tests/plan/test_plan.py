@@ -197,6 +197,20 @@ def test_a_mesh_of_chips_with_two_cores(name: str, devices: int) -> None:
     assert make_mesh(MeshConfig(data=-1), topology.described).size == devices
 
 
+def test_libtpu_does_not_complain_that_this_is_no_tpu() -> None:
+    pytest.importorskip("libtpu")
+    program = "from stepcoder_jax.plan.topology import find_topology; find_topology('v5p:2x2x1')"
+    bare = {n: value for n, value in os.environ.items() if not n.startswith("TPU_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=bare | {"JAX_PLATFORMS": "cpu"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+
+
 @pytest.mark.parametrize("name", ["v5e:32x8", "v6e:16x17", "v5p:4x4x29", "tpu7x:24x16x25"])
 def test_a_slice_larger_than_a_pod_is_refused(name: str) -> None:
     with pytest.raises(
