@@ -40,7 +40,7 @@ def joined(config: DistributedConfig) -> Iterator[None]:
         yield
     except Interrupted:
         # All of them stop here.
-        _part()
+        _part(roll_call)
         raise
     except BaseException as error:
         atexit.register(_leave, _BAD_USAGE if isinstance(error, ConfigError) else _FAILED)
@@ -51,7 +51,7 @@ def joined(config: DistributedConfig) -> Iterator[None]:
         if told is None:
             raise
         raise ProcessError(told) from error
-    _part()
+    _part(roll_call)
 
 
 def _connect(config: DistributedConfig) -> None:
@@ -109,9 +109,10 @@ def _await_coordinator(config: DistributedConfig) -> None:
             return
 
 
-def _part() -> None:
+def _part(roll_call: RollCall) -> None:
     """Ends together: nobody waits at the end for one that still has something to write."""
     share(lambda: None)
+    roll_call.dismiss()
     jax.distributed.shutdown()
 
 
