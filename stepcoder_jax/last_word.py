@@ -1,6 +1,7 @@
-"""What is said where process 0 of a run is lost: JAX ends the others at once, in words of its own.
+"""What is said where JAX ends a process at once, in words of its own and with a stack trace.
 
-Run as a program it waits for the end of the process that began it, and needs nothing but Python.
+So it does where process 0 of a run is lost, or where not all of its processes come. Run as a
+program this waits for the end of the process that began it, and needs nothing but Python.
 """
 
 import socket
@@ -12,16 +13,17 @@ _TIMEOUT_S = 5.0
 
 
 class LastWord:
-    """Stands beside this process, and says what became of the run if this one no longer can.
+    """Stands beside this process, and speaks if this one ends without having spared it that.
 
     Args:
-      coordinator: HOST:PORT, where process 0 listens.
+      words: what it says.
+      unless: HOST:PORT; while somebody listens there it says nothing.
     """
 
-    def __init__(self, coordinator: str) -> None:
+    def __init__(self, words: str, *, unless: str = "") -> None:
         # Isolated, as modules beside this file have names of Python's own.
         self._beside = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, coordinator],
+            [sys.executable, "-I", "-S", __file__, words, unless],
             stdin=subprocess.PIPE,
             # Ctrl-C is this process's to answer.
             start_new_session=True,
@@ -36,15 +38,10 @@ class LastWord:
         self._beside.wait()
 
 
-def main(coordinator: str) -> None:
-    """Waits until the other process is gone; speaks where process 0 is, too, unless spared."""
-    if sys.stdin.buffer.read(1) or _listens(coordinator):
-        return
-    print(
-        f"stepcoder: process 0 of the run was lost: nobody listens at its address {coordinator} any"
-        " more. The same command on every host goes on from the last checkpoint",
-        file=sys.stderr,
-    )
+def main(words: str, unless: str) -> None:
+    """Waits until the other process is gone, and says so unless that was spared."""
+    if not sys.stdin.buffer.read(1) and not (unless and _listens(unless)):
+        print(f"stepcoder: {words}", file=sys.stderr)
 
 
 def _listens(address: str) -> bool:
@@ -57,4 +54,4 @@ def _listens(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -39,7 +39,7 @@ class RollCall:
         self._own = jax.process_index()
         self._is_ending = False
         address = distributed.global_state.coordinator_address
-        self._last_word = LastWord(address) if self._own and address else None
+        self._last_word = _on_process_0(address) if self._own and address else None
         threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
 
     def end(self, error: BaseException) -> str | None:
@@ -109,3 +109,11 @@ class RollCall:
             f"process {lost or '?'} of the run was lost: it no longer answers. The same command on"
             " every host goes on from the last checkpoint"
         )
+
+
+def _on_process_0(address: str) -> LastWord:
+    return LastWord(
+        f"process 0 of the run was lost: nobody listens at its address {address} any more. The same"
+        " command on every host goes on from the last checkpoint",
+        unless=address,
+    )

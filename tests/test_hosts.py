@@ -202,6 +202,14 @@ def test_a_coordinator_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     assert "Traceback" not in out
 
 
+def test_a_process_that_never_comes_is_given_up(tmp_path: Path) -> None:
+    run = one_of_two(tmp_path / "run", 0, free_port(), "--distributed.timeout_s=2")
+    out, _ = run.communicate(timeout=280)
+    assert run.returncode
+    assert "did not come together within distributed.timeout_s = 2; this is process 0." in out
+    assert "Are all 2 of them running" in out
+
+
 @pytest.mark.slow
 def test_a_reward_function_that_answers_otherwise_on_each_host_is_refused(tmp_path: Path) -> None:
     (tmp_path / "own_reward.py").write_text(
