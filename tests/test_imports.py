@@ -20,7 +20,7 @@ LAYERS = (
     "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
     " program optimizer pass_rates",
     "processes last_word roll_call cluster",
-    "model logprobs sampling sharding",
+    "model logprobs sampling sharding placement",
     "data checkpoint metrics run_dir progress limits verify report scorecard samples_file"
     " executor_session",
     "learner worker rollout run_data experience finite nonfinite",
