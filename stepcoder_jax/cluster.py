@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from stepcoder_jax.config import ConfigError, DistributedConfig
+from stepcoder_jax.last_word import LastWord
 from stepcoder_jax.processes import ProcessError, share
 from stepcoder_jax.roll_call import RollCall
 from stepcoder_jax.stop import Interrupted
@@ -40,7 +41,7 @@ def joined(config: DistributedConfig) -> Iterator[None]:
         yield
     except Interrupted:
         # All of them stop here.
-        _part()
+        _part(roll_call)
         raise
     except BaseException as error:
         atexit.register(_leave, _BAD_USAGE if isinstance(error, ConfigError) else _FAILED)
@@ -51,7 +52,7 @@ def joined(config: DistributedConfig) -> Iterator[None]:
         if told is None:
             raise
         raise ProcessError(told) from error
-    _part()
+    _part(roll_call)
 
 
 def _connect(config: DistributedConfig) -> None:
@@ -66,6 +67,8 @@ def _connect(config: DistributedConfig) -> None:
             "process_id": config.process,
             "cluster_detection_method": "deactivate",
         }
+    # Where not all come, JAX ends those that are here.
+    waiting = LastWord(_not_together(config))
     try:
         jax.distributed.initialize(
             **given,
@@ -81,10 +84,19 @@ def _connect(config: DistributedConfig) -> None:
     except jax.errors.JaxRuntimeError as error:
         atexit.register(_leave, _FAILED)
         first_line = str(error).strip().splitlines()[0]
-        raise ProcessError(
-            "the processes of the run did not come together within distributed.timeout_s ="
-            f" {config.timeout_s}: {first_line}"
-        ) from error
+        raise ProcessError(f"{_not_together(config)} ({first_line})") from error
+    finally:
+        waiting.spare()
+
+
+def _not_together(config: DistributedConfig) -> str:
+    own = "one of them" if config.process is None else f"process {config.process}"
+    count = "all" if config.processes is None else f"all {config.processes}"
+    return (
+        "the processes of the run did not come together within distributed.timeout_s ="
+        f" {config.timeout_s}; this is {own}. Are {count} of them running, with the same"
+        " distributed.coordinator and number of processes?"
+    )
 
 
 def _await_coordinator(config: DistributedConfig) -> None:
@@ -109,9 +121,10 @@ def _await_coordinator(config: DistributedConfig) -> None:
             return
 
 
-def _part() -> None:
+def _part(roll_call: RollCall) -> None:
     """Ends together: nobody waits at the end for one that still has something to write."""
     share(lambda: None)
+    roll_call.dismiss()
     jax.distributed.shutdown()
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from stepcoder_jax.config import PPOConfig, RunConfig
+from stepcoder_jax.placement import fetch
 from stepcoder_jax.processes import is_first
 from stepcoder_jax.recipe import encode_config
-from stepcoder_jax.sharding import fetch
 from stepcoder_jax.types import TrainBatch
 
 FOLDER = "nonfinite"

@@ -19,10 +19,11 @@ from stepcoder_jax.model.lora import policy_to_serve
 from stepcoder_jax.nonfinite import finite_or_none
 from stepcoder_jax.ppo_metrics import facts, rollout_metrics, seconds_of, shown_rollouts
 from stepcoder_jax.ppo_progress import Progress, ProgressFile
+from stepcoder_jax.processes import agree
 from stepcoder_jax.progress import Display
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.rewards import pass_fraction
-from stepcoder_jax.rollout import Rollout, make_rollout
+from stepcoder_jax.rollout import Rollout, fingerprints, make_rollout
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.stop import Interrupted
 from stepcoder_jax.trainer import Scored, Trainer
@@ -158,7 +159,7 @@ class PPOPhase:
     def _judge(self, experience: Experience) -> list[Rollout]:
         task, samples = experience.task, self.config.rollout.samples
         rng = np.random.default_rng([self.config.seed, task.iteration])
-        return [
+        rollouts = [
             make_rollout(
                 attempt,
                 problem_index=int(task.indices[row // samples]),
@@ -170,6 +171,13 @@ class PPOPhase:
             )
             for row, attempt in enumerate(experience.attempts.rows)
         ]
+        # From here on each process places its own part of the batch: nothing would show it.
+        agree(
+            f"the rollouts of iteration {task.iteration + 1}",
+            lambda: fingerprints(rollouts),
+            "A reward function must answer alike on every host",
+        )
+        return rollouts
 
     def _move(
         self, state: CurriculumState, experience: Experience, rollouts: Sequence[Rollout]

@@ -12,12 +12,12 @@ from stepcoder_jax.experience import Collector
 from stepcoder_jax.learner import Learner, first_critic, init_state
 from stepcoder_jax.learner_of import learner_of
 from stepcoder_jax.model.lora import init_adapters
+from stepcoder_jax.placement import spread
 from stepcoder_jax.ppo import PPOPhase
 from stepcoder_jax.ppo_progress import Progress, check_problems
 from stepcoder_jax.processes import from_first
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.run import LORA_KEY, PPO_KEY, Run, say_left_out
-from stepcoder_jax.sharding import spread
 from stepcoder_jax.trainer import Trainer
 from stepcoder_jax.types import Params
 from stepcoder_jax.workshop import own_copy

@@ -75,12 +75,17 @@ def from_first[T](produce: Callable[[], T]) -> T:
     return share(lambda: [produce()] if is_first() else [])[0][0]
 
 
-def agree(what: str, facts: Callable[[], Mapping[str, Any]]) -> None:
+def agree(
+    what: str,
+    facts: Callable[[], Mapping[str, Any]],
+    remedy: str = "Start every process with the same recipe, files and versions",
+) -> None:
     """Sees whether all processes hold the same.
 
     Args:
       what: it is of, as the message says it.
       facts: makes name -> what JSON can hold; not called where there is one process.
+      remedy: what the message says to do.
 
     Raises:
       ConfigError: they do not; the message names the processes and what differs.
@@ -96,7 +101,7 @@ def agree(what: str, facts: Callable[[], Mapping[str, Any]]) -> None:
             )
             raise ConfigError(
                 f"processes 0 and {process} differ in {what}: {shown} ({len(differing)} in all)."
-                " Start every process with the same recipe, files and versions"
+                f" {remedy}"
             )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 from jax._src import distributed
 
+from stepcoder_jax.last_word import LastWord
+
 _ENDED, _HERE, _LEFT = "stepcoder/ended", "stepcoder/here/", "stepcoder/left/"
 # How long a process that lives has to answer, and to end by itself afterwards.
 _ANSWER_S, _GRACE_S = 3.0, 5.0
@@ -29,13 +31,15 @@ class RollCall:
 
     A process that waits for another in the middle of a computation cannot be reached otherwise.
     What is said goes by way of the service with which ``jax.distributed`` began: where process 0
-    itself is lost, JAX ends the others at once.
+    itself is lost, JAX ends the others at once, and ``LastWord`` is what speaks.
     """
 
     def __init__(self) -> None:
         self._client: Any = distributed.global_state.client
         self._own = jax.process_index()
         self._is_ending = False
+        address = distributed.global_state.coordinator_address
+        self._last_word = _on_process_0(address) if self._own and address else None
         threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
 
     def end(self, error: BaseException) -> str | None:
@@ -56,6 +60,7 @@ class RollCall:
 
         With process 0 goes the service, and JAX ends with a message of its own whoever is left.
         """
+        self.dismiss()
         with suppress(jax.errors.JaxRuntimeError):
             if self._own:
                 self._client.key_value_set(f"{_LEFT}{self._own}", "")
@@ -67,6 +72,11 @@ class RollCall:
                     return
                 time.sleep(_PAUSE_S)
             time.sleep(_PAUSE_S)
+
+    def dismiss(self) -> None:
+        """Lets this process end without a word beside its own."""
+        if self._last_word is not None:
+            self._last_word.spare()
 
     def _listen(self) -> None:
         try:
@@ -99,3 +109,11 @@ class RollCall:
             f"process {lost or '?'} of the run was lost: it no longer answers. The same command on"
             " every host goes on from the last checkpoint"
         )
+
+
+def _on_process_0(address: str) -> LastWord:
+    return LastWord(
+        f"process 0 of the run was lost: nobody listens at its address {address} any more. The same"
+        " command on every host goes on from the last checkpoint",
+        unless=address,
+    )

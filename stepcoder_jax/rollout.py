@@ -1,5 +1,6 @@
 """Attempts made ready for the learner: scored, masked, weighed, and packed into arrays."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,3 +104,15 @@ def make_batch(
         scores=jnp.asarray(scores),
         sampler_logprobs=jnp.asarray(logprobs),
     )
+
+
+def fingerprints(rollouts: Sequence[Rollout]) -> dict[str, str]:
+    """Of what the learner is given, a few characters each: equal where all of it is."""
+    parts = {
+        "responses": [np.array(r.attempt.sample.tokens, np.int32).tobytes() for r in rollouts],
+        "verdicts": [r.attempt.result.verdict.value.encode() for r in rollouts],
+        "scores": [repr(r.score).encode() for r in rollouts],
+        "tokens that count": [r.is_trained.tobytes() for r in rollouts],
+        "weights": [r.weights.tobytes() for r in rollouts],
+    }
+    return {name: hashlib.sha256(b" ".join(rows)).hexdigest()[:12] for name, rows in parts.items()}

@@ -20,9 +20,10 @@ from stepcoder_jax.model.apply import hidden_states
 from stepcoder_jax.model.decoder import Decoder, unembed
 from stepcoder_jax.model.lora import policy_weights
 from stepcoder_jax.optimizer import make_optimizer
+from stepcoder_jax.placement import place_own_rows
 from stepcoder_jax.progress import Display
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.sharding import Mesh, place_own_rows
+from stepcoder_jax.sharding import Mesh
 from stepcoder_jax.stop import Interrupted, StopRequest
 from stepcoder_jax.types import Params, TrainState
 

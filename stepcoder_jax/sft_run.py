@@ -7,9 +7,9 @@ from stepcoder_jax.config import ConfigError
 from stepcoder_jax.data.example_rows import ExampleRows, one_a_row, packed
 from stepcoder_jax.data.prompts import Example
 from stepcoder_jax.model.lora import init_adapters
+from stepcoder_jax.placement import spread
 from stepcoder_jax.run import LORA_KEY, Run, say_left_out
 from stepcoder_jax.sft import SFTPhase, SFTStep, init_sft_state
-from stepcoder_jax.sharding import spread
 from stepcoder_jax.types import Params
 
 

@@ -23,11 +23,12 @@ from stepcoder_jax.learner import (
     update_critic,
 )
 from stepcoder_jax.nonfinite import SCORING, BrokenStep, broken_statistic, dump, stop_or_skip
+from stepcoder_jax.placement import fetch, shard_rows
 from stepcoder_jax.ppo_metrics import summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.rollout import Rollout, make_batch
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.sharding import Mesh, fetch, shard_rows
+from stepcoder_jax.sharding import Mesh
 from stepcoder_jax.types import Params, TrainBatch, TrainState
 
 

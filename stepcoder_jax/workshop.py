@@ -19,10 +19,11 @@ from stepcoder_jax.model.init import critic_logical_axes, logical_axes
 from stepcoder_jax.model.load import LoadedModel
 from stepcoder_jax.model.lora import adapter_axes, critic_adapter_axes
 from stepcoder_jax.model.token_bytes import token_bytes
+from stepcoder_jax.placement import replicate, shard_params
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import DecodeSettings
 from stepcoder_jax.sampling.generate import Sampler
-from stepcoder_jax.sharding import Mesh, make_mesh, replicate, shard_params
+from stepcoder_jax.sharding import Mesh, make_mesh
 from stepcoder_jax.starting_model import make_critic, make_decoder
 from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.worker import Worker

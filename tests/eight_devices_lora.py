@@ -11,7 +11,8 @@ from stepcoder_jax.config import MeshConfig
 from stepcoder_jax.learner import init_state, update
 from stepcoder_jax.model.init import logical_axes
 from stepcoder_jax.model.lora import adapter_axes, critic_adapter_axes, merge
-from stepcoder_jax.sharding import make_mesh, shard_params, shard_rows
+from stepcoder_jax.placement import shard_params, shard_rows
+from stepcoder_jax.sharding import make_mesh
 
 sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
 mesh = make_mesh(MeshConfig(**sizes))

@@ -27,8 +27,9 @@ from stepcoder_jax.model.decoder import Decoder, Params, unembed
 from stepcoder_jax.model.init import logical_axes
 from stepcoder_jax.model.rope_frequencies import LinearRope
 from stepcoder_jax.model.serving import serving_params
+from stepcoder_jax.placement import replicate, shard_params, shard_rows
 from stepcoder_jax.sampling.generate import Sampler
-from stepcoder_jax.sharding import make_mesh, replicate, shard_params, shard_rows
+from stepcoder_jax.sharding import make_mesh
 
 # Eight devices divide vocabulary, heads and feed-forward; a tensor axis of 4 or 8 not the kv-heads.
 LLAMA = replace(TINY, vocab_size=16, num_layers=2, num_heads=8, tie_word_embeddings=False)

@@ -19,8 +19,9 @@ from test_generate import DECODER, PARAMS, PROMPTS, SAMPLER
 from stepcoder_jax.config import MeshConfig
 from stepcoder_jax.model.init import logical_axes
 from stepcoder_jax.model.serving import serving_decoder, serving_params
+from stepcoder_jax.placement import replicate, shard_params
 from stepcoder_jax.sampling.decode import decode_chunk, empty_state
-from stepcoder_jax.sharding import make_mesh, replicate, shard_params
+from stepcoder_jax.sharding import make_mesh
 
 sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
 mesh = make_mesh(MeshConfig(**sizes))

@@ -13,7 +13,8 @@ from test_learner_variants import STEP, VARIANTS, batch_of, fresh, models
 from stepcoder_jax.config import MeshConfig
 from stepcoder_jax.learner import init_state, update
 from stepcoder_jax.model.init import critic_logical_axes, logical_axes
-from stepcoder_jax.sharding import make_mesh, shard_params, shard_rows
+from stepcoder_jax.placement import shard_params, shard_rows
+from stepcoder_jax.sharding import make_mesh
 
 sizes = dict(zip(("data", "fsdp", "tensor"), map(int, sys.argv[1].split(",")), strict=True))
 mesh = make_mesh(MeshConfig(**sizes))

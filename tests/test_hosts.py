@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 sys.path.insert(0, str(Path(__file__).parent / "executor"))
+from losing_host import losing
 from process_tree import descendants, gone
+from stepcoder_executor import Executor
 from test_train import log, recipe
 
 from stepcoder_jax.config import ConfigError, RunConfig
@@ -33,7 +36,11 @@ ITERATIONS = 3
 
 
 def pod(
-    folder: Path, *overrides: str, processes: int = 2, devices: int = 1
+    folder: Path,
+    *overrides: str,
+    processes: int = 2,
+    devices: int = 1,
+    environment: Mapping[str, str] = {},
 ) -> subprocess.Popen[str]:
     """The recipe of ``test_train`` on so many processes; its run directory is ``folder``."""
     config = override(recipe(folder, iterations=ITERATIONS), overrides)
@@ -45,6 +52,7 @@ def pod(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -113,14 +121,20 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert "[1] ppo" not in out
 
 
-def one_of_two(folder: Path, process: int, port: int, *overrides: str) -> subprocess.Popen[str]:
-    """A process of two, of which each is told something else."""
+def one_of_two(
+    folder: Path,
+    process: int,
+    port: int,
+    *overrides: str,
+    program: Sequence[str] = ("-m", "stepcoder_jax.cli"),
+) -> subprocess.Popen[str]:
+    """A process of two, of which each is told something else, or is another ``program``."""
     config = override(recipe(folder, iterations=1), overrides)
     path = folder.with_name(f"{process}.yaml")
     path.write_text(encode_config(config))
     joins = {"coordinator": f"127.0.0.1:{port}", "processes": 2, "process": process}
     return subprocess.Popen(
-        [sys.executable, "-m", "stepcoder_jax.cli", "train", "--config", str(path)]
+        [sys.executable, *program, "train", "--config", str(path)]
         + [f"--distributed.{name}={value}" for name, value in joins.items()],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -133,6 +147,24 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def test_what_the_executor_of_one_host_loses_is_dropped_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, short = free_port(), ["--sft.steps=0", "--data.evaluate={}"]
+    losing_host = [str(Path(__file__).parent / "losing_host.py")]
+    both = [
+        one_of_two(tmp_path / "run", 0, port, *short),
+        # Rows are dealt out in turn: those that are lost are this one's.
+        one_of_two(tmp_path / "run", 1, port, *short, program=losing_host),
+    ]
+    monkeypatch.setattr(Executor, "submit", losing(Executor.submit))
+    train(override(recipe(tmp_path / "alone", iterations=1), short), Display(), StopRequest())
+    for process in both:
+        said(process)
+    assert_same_curve(tmp_path / "run", tmp_path / "alone")
+    assert log(tmp_path / "run")[-1]["dropped"] == 1
 
 
 def test_processes_with_different_recipes_are_refused(tmp_path: Path) -> None:
@@ -168,6 +200,31 @@ def test_a_coordinator_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     out = said(one_of_two(tmp_path / "run", 1, port, "--distributed.timeout_s=2"), status=1)
     assert f"distributed.coordinator = '127.0.0.1:{port}' cannot be reached" in out
     assert "Traceback" not in out
+
+
+def test_a_process_that_never_comes_is_given_up(tmp_path: Path) -> None:
+    run = one_of_two(tmp_path / "run", 0, free_port(), "--distributed.timeout_s=2")
+    out, _ = run.communicate(timeout=280)
+    assert run.returncode
+    assert "did not come together within distributed.timeout_s = 2; this is process 0." in out
+    assert "Are all 2 of them running" in out
+
+
+@pytest.mark.slow
+def test_a_reward_function_that_answers_otherwise_on_each_host_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own_reward.py").write_text(
+        "import os\n\n\ndef by_host(outcome, reward):\n    return 1 / os.getpid()\n"
+    )
+    run = pod(
+        tmp_path / "run",
+        "--sft.steps=0",
+        "--data.evaluate={}",
+        "--reward.function=own_reward:by_host",
+        environment={"PYTHONPATH": str(tmp_path)},
+    )
+    out = said(run, status=2)
+    assert "processes 0 and 1 differ in the rollouts of iteration 1: scores = " in out
+    assert "must answer alike on every host" in out
 
 
 @pytest.mark.slow
@@ -220,7 +277,9 @@ def test_a_lost_process_ends_the_others_and_the_run_can_be_taken_up(
     out = said(run, status=1)
     assert "still runs" not in out
     # In JAX's words where the others waited for it elsewhere than in a computation.
-    words = rf"process {victim} of the run was lost|unhealthy[^\n]*\n[^\n]*{victim}|the leader"
+    words = rf"process {victim} of the run was lost" + (
+        rf"|unhealthy[^\n]*\n[^\n]*{victim}" if victim else ""
+    )
     assert re.search(words, out), out
     assert gone(everything)
     said(pod(tmp_path / "run"))

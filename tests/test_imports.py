@@ -19,8 +19,8 @@ LAYERS = (
     "masked source_text error_place syntax_match stages",
     "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
     " program optimizer pass_rates",
-    "processes roll_call cluster",
-    "model logprobs sampling sharding",
+    "processes last_word roll_call cluster",
+    "model logprobs sampling sharding placement",
     "data checkpoint metrics run_dir progress limits verify report scorecard samples_file"
     " executor_session",
     "learner worker rollout run_data experience finite nonfinite",

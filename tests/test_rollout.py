@@ -1,6 +1,7 @@
 """From samples to the learner's arrays."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.program import TokenBytes, assemble
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.rewards import Outcome, Reward, RewardFunction, Weight, verdict_score
-from stepcoder_jax.rollout import Rollout, make_batch, make_rollout
+from stepcoder_jax.rollout import Rollout, fingerprints, make_batch, make_rollout
 from stepcoder_jax.types import Problem, Prompt, Sample
 from stepcoder_jax.worker import Attempt, Worker, row_keys, share_before
 
@@ -49,6 +50,24 @@ def rollout(made: Attempt, function: RewardFunction = verdict_score) -> Rollout:
         fgo=FGOConfig(),
         rng=np.random.default_rng(0),
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ({"score": None}, "scores"),
+        ({"is_trained": np.array([True, False, False, False, True])}, "tokens that count"),
+        ({"weights": np.full(5, 0.5, np.float32)}, "weights"),
+        ({"attempt": attempt("cdeg", Verdict.FAILED)}, "responses"),
+        ({"attempt": attempt("cdef", Verdict.TIMEOUT)}, "verdicts"),
+    ],
+)
+def test_a_fingerprint_tells_what_differs(field: dict, named: str) -> None:
+    one, other = (rollout(attempt("cdef", Verdict.FAILED, ((0, 4),))) for _ in range(2))
+    found, like = fingerprints([one, one]), fingerprints([one, other])
+    assert found == like
+    changed = fingerprints([one, replace(other, **field)])
+    assert [name for name in found if changed[name] != found[name]] == [named]
 
 
 def test_a_rollout_has_its_verdicts_score_and_trains_what_was_executed() -> None:

@@ -14,8 +14,9 @@ from stepcoder_jax.data.order import ProblemOrder, own_rows
 from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.init import init_policy, logical_axes
+from stepcoder_jax.placement import place_own_rows, shard_params
 from stepcoder_jax.sft import SFTBatch, SFTStep, init_sft_state, sft_update
-from stepcoder_jax.sharding import make_mesh, place_own_rows, shard_params
+from stepcoder_jax.sharding import make_mesh
 
 port, process, processes, sizes = sys.argv[1:]
 if int(processes) > 1:

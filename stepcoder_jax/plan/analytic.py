@@ -7,6 +7,7 @@ import jax
 
 from stepcoder_jax.logprobs import chunk_shape
 from stepcoder_jax.plan.blueprint import Blueprint, Placed
+from stepcoder_jax.plan.chips import Chip
 from stepcoder_jax.plan.collectives import Collective, merged
 from stepcoder_jax.plan.memory import Memory, layer_bytes, rows_on, rows_together, width
 from stepcoder_jax.plan.programs import SAMPLING, Program
@@ -22,9 +23,15 @@ def estimated_share(plan: Blueprint, program: Program) -> int:
     return rows_on(plan, program) * parts_on("heads", plan.mesh)
 
 
-def estimated_exchanges(plan: Blueprint, program: Program) -> tuple[Collective, ...]:
-    """What devices send to each other, as if each kept to its own rows."""
-    found = _of_sampling(plan, program) if program.name in SAMPLING else _of_rows(plan, program)
+def estimated_exchanges(plan: Blueprint, program: Program, chip: Chip) -> tuple[Collective, ...]:
+    """What devices send to each other, as if each kept to its own rows.
+
+    As libtpu lays it out (docs/scaling.md); what of it is done on the way is in the kinds.
+    """
+    if program.name in SAMPLING:
+        found = _of_sampling(plan, program)
+    else:
+        found = _of_rows(plan, program, chip)
     return merged(c for c in found if c.group > 1 and c.count > 0)
 
 
@@ -35,55 +42,109 @@ def _of_sampling(plan: Blueprint, program: Program) -> list[Collective]:
     logits = 4 * rows // parts * plan.model.vocab_size
     heads = parts_on("heads", plan.mesh)
     return [
-        _of_heads(plan, program.tokens // parts, passes=1),
+        _sums(plan, program.tokens // parts, heads, 2),
         Collective(kind="all-gather", bytes=logits, group=heads, count=1),
     ]
 
 
-def _of_rows(plan: Blueprint, program: Program) -> list[Collective]:
-    """Weights travel in the activations' type, once forwards and once backwards; gradients once."""
+def _of_rows(plan: Blueprint, program: Program, chip: Chip) -> list[Collective]:
+    """Weights travel in the activations' type, for each pass that needs them; gradients once."""
     passes, rows = _passes(plan, program), rows_on(plan, program)
-    layers = _layer_numbers(plan.weights) * width(plan) // parts_on("heads", plan.mesh)
-    shards = parts_on("embed", plan.mesh)
     return [
-        Collective(kind="all-gather", bytes=layers, group=shards, count=passes.gathering),
-        _of_heads(plan, passes.tokens // rows, passes.all),
-        *_of_output_matrix(plan, program),
-        *(_of_gradients(plan, rows) if program.name == "update" else ()),
+        *_of_layers(plan, passes, chip),
+        *_of_heads(plan, passes, rows),
+        *_of_output_matrix(plan, program, chip),
+        *(_of_gradients(plan, rows, chip) if program.name == "update" else ()),
     ]
 
 
-def _of_output_matrix(plan: Blueprint, program: Program) -> list[Collective]:
+# In larger groups libtpu passes nothing on in steps (seen of 8, 16, 32 and 64 devices).
+_LARGEST_IN_STEPS = 32
+
+
+def _goes_in_steps(plan: Blueprint, chip: Chip) -> bool:
+    """Whether weights are passed on part by part, each part's product beside it.
+
+    So it is where rows are split over the same devices as weights, and no others.
+    """
+    shards = parts_on("embed", plan.mesh)
+    is_small = shards <= _LARGEST_IN_STEPS and chip.platform == "tpu"
+    return is_small and parts_on("batch", plan.mesh) == shards
+
+
+def _gathering(plan: Blueprint, chip: Chip) -> str:
+    """How split weights are put together: a large torus of three dimensions adds up zeros."""
+    is_large = parts_on("embed", plan.mesh) > _LARGEST_IN_STEPS
+    return "all-reduce" if is_large and chip.dimensions == 3 else "all-gather"
+
+
+def _of_layers(plan: Blueprint, passes: "_Passes", chip: Chip) -> list[Collective]:
+    """Weights of layers: in steps, but for one of the two times of an update."""
+    shards = parts_on("embed", plan.mesh)
+    size = _layer_numbers(plan.weights) * width(plan) // parts_on("heads", plan.mesh)
+    stepping = passes.gathering - passes.backwards if _goes_in_steps(plan, chip) else 0
+    whole = passes.gathering - stepping
+    return [
+        Collective(kind=_gathering(plan, chip), bytes=size, group=shards, count=whole),
+        _in_steps(size, shards, stepping),
+    ]
+
+
+def _in_steps(size: int, shards: int, times: int) -> Collective:
+    """An array that goes round part by part: one turn more than it has parts."""
+    return Collective(
+        kind="collective-permute", bytes=size // shards, group=shards, count=times * (shards + 1)
+    )
+
+
+def _of_output_matrix(plan: Blueprint, program: Program, chip: Chip) -> list[Collective]:
     """Where it is split it travels for each chunk of logits, and so does its gradient."""
     rows = rows_together(plan, program.name)
     response = plan.config.sampling.max_new_tokens
     _, chunks = chunk_shape(response, rows, plan.config.model.logprob_chunk_tokens)
     pieces = program.tokens // (rows * plan.row_tokens)
-    numbers = plan.model.vocab_size * plan.model.hidden_size // parts_on("vocab", plan.mesh)
-    size, shards = numbers * width(plan), parts_on("embed", plan.mesh)
+    shards, numbers = parts_on("embed", plan.mesh), _output_numbers(plan)
     # Policy and reference; or the policy, forwards and backwards.
-    found = [Collective(kind="all-gather", bytes=size, group=shards, count=2 * chunks * pieces)]
+    times = 2 * chunks * pieces
+    kind, size = _gathering(plan, chip), numbers * width(plan)
+    found = [Collective(kind=kind, bytes=size, group=shards, count=times)]
     if program.name == "update" and not plan.config.lora.rank:
-        found.append(
-            Collective(kind="all-reduce", bytes=4 * numbers, group=shards, count=chunks * pieces)
-        )
+        # The sum is split at once where other axes split it, too; a table of tokens needs it whole.
+        is_whole = plan.model.tie_word_embeddings or plan.mesh.size == shards
+        kind = "all-reduce" if is_whole else "reduce-scatter"
+        times = chunks * pieces
+        found.append(Collective(kind=kind, bytes=4 * numbers, group=shards, count=times))
     return found
 
 
-def _of_gradients(plan: Blueprint, rows: int) -> list[Collective]:
-    """Of layers in the activations' type; of embeddings, where they are whole, in float32."""
-    trained = (plan.policy, plan.critic)
-    layers = _layer_numbers(trained)
-    is_split = parts_on("embed", plan.mesh) > 1
-    rest = 0 if is_split else sum(math.prod(x.shape) for x in jax.tree.leaves(trained)) - layers
-    return [
-        Collective(
-            kind="reduce-scatter" if is_split else "all-reduce",
-            bytes=(layers * width(plan) + 4 * rest) // parts_on("heads", plan.mesh),
-            group=rows,
-            count=plan.config.ppo.microbatches,
-        )
-    ]
+def _of_gradients(plan: Blueprint, rows: int, chip: Chip) -> list[Collective]:
+    """Of layers in the activations' type, over what splits them and then over copies of that.
+
+    Of all else, over the copies, in float32: an output matrix that is also the table of tokens has
+    two gradients.
+    """
+    trained, shards = (plan.policy, plan.critic), parts_on("embed", plan.mesh)
+    numbers = _layer_numbers(trained)
+    rest = sum(math.prod(x.shape) for x in jax.tree.leaves(trained)) - numbers
+    heads, times = parts_on("heads", plan.mesh), plan.config.ppo.microbatches
+    layers, others = numbers * width(plan) // heads, 4 * rest // heads
+    if plan.model.tie_word_embeddings and not plan.config.lora.rank:
+        others += 4 * _output_numbers(plan)
+    copies = max(rows // shards, 1)
+    if _goes_in_steps(plan, chip):
+        split = _in_steps(layers, shards, times)
+    else:
+        # A large group of a TPU's has the sums whole, and each device takes its part.
+        is_whole = copies == 1 and chip.platform == "tpu"
+        kind = "all-reduce" if is_whole else "reduce-scatter"
+        split = Collective(kind=kind, bytes=layers, group=shards, count=times)
+    added = (layers + others) // shards
+    return [split, Collective(kind="all-reduce", bytes=added, group=copies, count=times)]
+
+
+def _output_numbers(plan: Blueprint) -> int:
+    """Of an output matrix, on one device while it is gathered."""
+    return plan.model.vocab_size * plan.model.hidden_size // parts_on("vocab", plan.mesh)
 
 
 def _layer_numbers(params: Placed) -> int:
@@ -92,21 +153,37 @@ def _layer_numbers(params: Placed) -> int:
     return sum(math.prod(x.shape) for path, x in leaves if "layers" in jax.tree_util.keystr(path))
 
 
-def _of_heads(plan: Blueprint, tokens: int, passes: int) -> Collective:
-    """Where a layer is split, attention and feed-forward each add up what goes on."""
+def _of_heads(plan: Blueprint, passes: "_Passes", rows: int) -> list[Collective]:
+    """Where a layer is split, attention and feed-forward each add up what goes on.
+
+    What is computed again ends before the feed-forward's sum. Keys and values of too few heads are
+    on several devices, which add up what goes back from them.
+    """
+    heads, tokens = parts_on("heads", plan.mesh), passes.tokens // rows
+    alike = heads // math.gcd(heads, plan.model.num_kv_heads)
+    sums = 2 * (passes.forwards + passes.backwards) + passes.again
+    return [
+        _sums(plan, tokens, heads, sums),
+        _sums(plan, tokens, alike, passes.backwards),
+    ]
+
+
+def _sums(plan: Blueprint, tokens: int, group: int, times: int) -> Collective:
+    """Of what all layers hand on, so often a layer."""
     return Collective(
         kind="all-reduce",
         bytes=tokens * plan.model.hidden_size * width(plan),
-        group=parts_on("heads", plan.mesh),
-        count=2 * plan.model.num_layers * passes,
+        group=group,
+        count=times * plan.model.num_layers,
     )
 
 
-def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
+def estimated_traffic(plan: Blueprint, program: Program, memory: Memory, chip: Chip) -> int:
     """Every argument and output once, what is kept for later twice, and what each pass moves.
 
     A pass reads all weights, and writes and reads what layers make of the rows. Weights that are
-    split arrive first, two parts at a time, and forwards their products add up once for each time.
+    split arrive first; where they go round in steps, two parts at a time, their products add up
+    forwards once for each step.
     """
     moved = memory.arguments + memory.outputs + 2 * memory.temporaries
     if program.name in SAMPLING:
@@ -115,9 +192,10 @@ def estimated_traffic(plan: Blueprint, program: Program, memory: Memory) -> int:
     rows = passes.tokens // plan.row_tokens // rows_on(plan, program)
     heads, shards = parts_on("heads", plan.mesh), parts_on("embed", plan.mesh)
     weights = all_parameters(plan) * width(plan) // heads
-    made = 2 * plan.model.num_layers * layer_bytes(plan, rows, plan.row_tokens) // heads
+    made = 2 * plan.model.num_layers * layer_bytes(plan, rows, plan.row_tokens, heads)
     read = (2 * passes.gathering if shards > 1 else passes.all) * weights
-    return moved + read + (passes.all + passes.forwards * (shards // 2)) * made
+    steps = shards // 2 if _goes_in_steps(plan, chip) else 0
+    return moved + read + (passes.all + passes.forwards * steps) * made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,26 +204,35 @@ class _Passes:
 
     Attributes:
       forwards: for the first time.
-      all: forwards, forwards again, backwards.
-      gathering: those that need weights which no other pass has just used.
+      again: forwards once more, for what was not kept (``model.remat``).
+      backwards: for gradients.
       tokens: of one pass.
     """
 
     forwards: int
-    all: int
-    gathering: int
+    again: int = 0
+    backwards: int = 0
     tokens: int
+
+    @property
+    def all(self) -> int:
+        """Of any kind."""
+        return self.forwards + self.again + self.backwards
+
+    @property
+    def gathering(self) -> int:
+        """Those that need weights which no other pass has just used."""
+        return self.forwards + self.backwards
 
 
 def _passes(plan: Blueprint, program: Program) -> _Passes:
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
     if program.name not in ("update", "score"):
-        return _Passes(forwards=1, all=1, gathering=1, tokens=program.tokens)
+        return _Passes(forwards=1, tokens=program.tokens)
     tokens = rows_together(plan, program.name) * plan.row_tokens
     pieces = program.tokens // tokens
     if program.name == "score":
-        count = (1 + backbones) * pieces
-        return _Passes(forwards=count, all=count, gathering=count, tokens=tokens)
+        return _Passes(forwards=(1 + backbones) * pieces, tokens=tokens)
     count = backbones * pieces
-    times = 3 if plan.config.model.remat == "layer" else 2
-    return _Passes(forwards=count, all=times * count, gathering=2 * count, tokens=tokens)
+    again = count if plan.config.model.remat == "layer" else 0
+    return _Passes(forwards=count, again=again, backwards=count, tokens=tokens)

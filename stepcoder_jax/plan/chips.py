@@ -2,8 +2,8 @@
 
 Sources. TPUs: the "System architecture" tables of Google Cloud's documentation, read in 2026
 (docs.cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e, /tpu7x); v4's links: arXiv 2304.01433,
-table 4. GPUs: NVIDIA's data sheets of A100, H100 SXM and H200 SXM: bfloat16 on tensor cores without
-sparsity; links: NVLink.
+table 4; pods have 4096, 256, 8960, 256 and 9216 chips. GPUs: NVIDIA's data sheets of A100, H100 SXM
+and H200 SXM: bfloat16 on tensor cores without sparsity; links: NVLink.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ class Chip:
       hbm_bytes_per_s: to and from it.
       link_bytes_per_s: in one direction, over all links to other chips together.
       dimensions: of the torus that they are links of; 1 for a switch.
+      largest: a whole pod's shape, the shortest side first; empty where there is no such limit.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Chip:
     hbm_bytes_per_s: float
     link_bytes_per_s: float
     dimensions: int
+    largest: tuple[int, ...] = ()
 
     @property
     def axis_bytes_per_s(self) -> float:
@@ -39,7 +41,9 @@ class Chip:
         return self.link_bytes_per_s / self.dimensions
 
 
-def _tpu(name: str, tflops: float, gib: int, gbps: float, ici: float, dimensions: int) -> Chip:
+def _tpu(
+    name: str, tflops: float, gib: int, gbps: float, ici: float, largest: tuple[int, ...]
+) -> Chip:
     """``ici``: GB a second of a chip in both directions together, as the tables give it."""
     return Chip(
         name=name,
@@ -48,7 +52,8 @@ def _tpu(name: str, tflops: float, gib: int, gbps: float, ici: float, dimensions
         hbm_bytes=gib * GIB,
         hbm_bytes_per_s=gbps * 1e9,
         link_bytes_per_s=ici / 2 * 1e9,
-        dimensions=dimensions,
+        dimensions=len(largest),
+        largest=largest,
     )
 
 
@@ -66,11 +71,11 @@ def _gpu(name: str, tflops: float, gb: int, gbps: float, nvlink: float) -> Chip:
 
 
 _ALL = (
-    _tpu("v4", 275, 32, 1200, 600, 3),
-    _tpu("v5e", 197, 16, 819, 400, 2),
-    _tpu("v5p", 459, 95, 2765, 1200, 3),
-    _tpu("v6e", 918, 32, 1640, 800, 2),
-    _tpu("tpu7x", 2307, 192, 7380, 1200, 3),
+    _tpu("v4", 275, 32, 1200, 600, (16, 16, 16)),
+    _tpu("v5e", 197, 16, 819, 400, (16, 16)),
+    _tpu("v5p", 459, 95, 2765, 1200, (16, 20, 28)),
+    _tpu("v6e", 918, 32, 1640, 800, (16, 16)),
+    _tpu("tpu7x", 2307, 192, 7380, 1200, (16, 24, 24)),
     _gpu("a100-40gb", 312, 40, 1555, 600),
     _gpu("a100-80gb", 312, 80, 2039, 600),
     _gpu("h100", 989, 80, 3350, 900),

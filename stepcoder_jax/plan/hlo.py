@@ -17,6 +17,8 @@ _CALLED = re.compile(
 _CONDITION = re.compile(r"\bcondition=%([\w.-]+)")
 _PLACE = re.compile(r"\bindex=(\d+)")
 _COMMENT = re.compile(r"/\*.*?\*/")
+# A call that is begun and ended is what runs beside the others: on a TPU's SparseCore.
+_CALLERS = ("fusion", "while", "call", "call-start", "conditional", "async-start")
 _ELEMENT_BITS = {"pred": 8, "token": 0, "opaque": 0}
 
 
@@ -70,7 +72,7 @@ class Module:
             counts[name] = (before[0] + count, is_fused and before[1])
             for instruction in self.computations[name].values():
                 # What folds elements of an array is no computation of its own.
-                if instruction.opcode in ("fusion", "while", "call", "conditional", "async-start"):
+                if instruction.opcode in _CALLERS:
                     times = self.trips(instruction) if instruction.opcode == "while" else 1
                     fused = is_fused or instruction.opcode == "fusion"
                     for called in instruction.called:

@@ -178,11 +178,16 @@ def _cache_bytes(plan: Blueprint, rows: int, length: int) -> int:
     return 2 * model.num_layers * heads * model.head_dim * width(plan) * rows * length
 
 
-def layer_bytes(plan: Blueprint, rows: int, length: int) -> int:
-    """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits."""
+def layer_bytes(plan: Blueprint, rows: int, length: int, parts: int = 1) -> int:
+    """What one layer makes of rows: norms, heads, gated feed-forward, attention's logits.
+
+    Args:
+      parts: of the layer, of which this is one; norms are whole in each.
+    """
     model = plan.model
     heads = (model.num_heads * 2 + model.num_kv_heads * 2) * model.head_dim
-    per_token = (4 * model.hidden_size + heads + 3 * model.intermediate_size) * width(plan)
+    split = (heads + 3 * model.intermediate_size) // parts
+    per_token = (4 * model.hidden_size + split) * width(plan)
     is_whole = plan.config.model.attention == "xla" and length > 1
-    logits = 2 * 4 * model.num_heads * length * length if is_whole else 0
+    logits = 2 * 4 * model.num_heads * length * length // parts if is_whole else 0
     return rows * (length * per_token + logits)

@@ -194,8 +194,8 @@ def _estimated(
         source="estimated" if refused is None else "too large",
         memory=memory,
         device_flops=traced.flops / estimated_share(plan, program),
-        moved_bytes=estimated_traffic(plan, program, memory),
-        exchanges=estimated_exchanges(plan, program),
+        moved_bytes=estimated_traffic(plan, program, memory, topology.chip),
+        exchanges=estimated_exchanges(plan, program, topology.chip),
         needed_bytes=None if refused is None else refused.needed_bytes,
     )
 

@@ -1,6 +1,7 @@
 """A machine by its name: ``v5p:4x4x4`` is a chip and how many there are along each dimension."""
 
 import math
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -57,8 +58,18 @@ class Topology:
         return AbstractDevice(self.chip.name, None, self.chip.platform)
 
 
-# Devices of a chip, where it is not one: libtpu describes each core as a device.
-_CORES = {"v4": 2, "tpu7x": 2}
+# Without the last two libtpu complains at length that this is no TPU host; they change no plan.
+_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+
+# Devices of a chip, where it is not one: JAX takes each half of it for a device.
+_HALVES = {"tpu7x": 2}
+# What libtpu has to be told: on a v4 JAX takes both cores for one device.
+_TOLD = {"v4": {"chip_config_name": "megacore"}}
 
 
 def find_topology(name: str, *, compiles: bool = True) -> Topology:
@@ -68,7 +79,8 @@ def find_topology(name: str, *, compiles: bool = True) -> Topology:
       compiles: whether the devices are to be compiled for, so that they need a description.
 
     Raises:
-      ConfigError: a chip that is not in the table, or a shape that is none or that libtpu refuses.
+      ConfigError: a chip that is not in the table, or a shape that is none, that is larger than a
+        pod or that libtpu refuses.
     """
     chip_name, colon, shape_text = name.partition(":")
     if chip_name not in CHIPS:
@@ -88,9 +100,15 @@ def find_topology(name: str, *, compiles: bool = True) -> Topology:
             f"--topology {name}: {len(shape)} dimensions, {chip_name} has {chip.dimensions}:"
             f" the form is {form}"
         )
+    if chip.largest and any(map(operator.gt, sorted(shape), chip.largest)):
+        largest = "x".join(map(str, chip.largest))
+        raise ConfigError(
+            f"--topology {name}: no slice of {chip_name} is larger than {largest}"
+            f" ({math.prod(chip.largest)} chips), and a plan is of one slice"
+        )
     can_describe = compiles and chip.platform == "tpu" and has_libtpu()
     described = _described(name) if can_describe else None
-    expected = math.prod(shape) * _CORES.get(chip_name, 1)
+    expected = math.prod(shape) * _HALVES.get(chip_name, 1)
     return Topology(
         name=name,
         chip=chip,
@@ -113,10 +131,11 @@ def compiler_name() -> str:
 def _described(name: str) -> Sequence[jax.Device]:
     # Else libtpu asks a metadata server, which only a TPU host has, and serves one process alone:
     # a plan takes no devices, so that it need not wait for what holds them.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    for variable, value in _ALONE.items():
+        os.environ.setdefault(variable, value)
     try:
-        return get_topology_desc(platform="tpu", topology_name=name).devices
+        told = _TOLD.get(name.partition(":")[0], {})
+        return get_topology_desc(platform="tpu", topology_name=name, **told).devices
     except JaxRuntimeError as error:
         known = ", ".join(_known_like(name))
         others = f"; of this chip it knows {known} and others" if known else ""

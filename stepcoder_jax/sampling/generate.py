@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.serving import serving_decoder
+from stepcoder_jax.placement import fetch
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import (
     DecodeSettings,
@@ -28,7 +29,7 @@ from stepcoder_jax.sampling.decode import (
     prefill,
 )
 from stepcoder_jax.sampling.stops import StopFinder
-from stepcoder_jax.sharding import fetch, rounded_up
+from stepcoder_jax.sharding import rounded_up
 from stepcoder_jax.types import Params, Prompt, Sample
 
 # Where rows wait, decoding is left for them as soon as this share of the slots is free.

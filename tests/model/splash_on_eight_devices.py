@@ -14,7 +14,8 @@ from attention_reference import causal_reference, random_heads, random_weight
 
 from stepcoder_jax.config import MeshConfig
 from stepcoder_jax.model.splash import splash_attention
-from stepcoder_jax.sharding import make_mesh, replicate
+from stepcoder_jax.placement import replicate
+from stepcoder_jax.sharding import make_mesh
 
 attend = partial(splash_attention, interpret=True)
 

@@ -11,6 +11,7 @@ from plan_recipes import MODEL, recipe
 
 from stepcoder_jax.learner import first_critic, init_state
 from stepcoder_jax.model.init import critic_logical_axes, init_policy, logical_axes
+from stepcoder_jax.placement import shard_params
 from stepcoder_jax.plan.blueprint import Blueprint
 from stepcoder_jax.plan.collectives import collectives
 from stepcoder_jax.plan.compiled import compile_program
@@ -19,7 +20,7 @@ from stepcoder_jax.plan.memory import device_bytes
 from stepcoder_jax.plan.outlook import on_mesh
 from stepcoder_jax.plan.products import compiled_products, traced_products
 from stepcoder_jax.plan.programs import updating
-from stepcoder_jax.sharding import MESH_AXES, make_mesh, shard_params
+from stepcoder_jax.sharding import MESH_AXES, make_mesh
 
 sizes = map(int, sys.argv[1].split(","))
 config = recipe(**dict(zip(MESH_AXES, sizes, strict=True)))

@@ -14,7 +14,14 @@ from jax.errors import JaxRuntimeError
 from plan_recipes import recipe
 
 from stepcoder_jax.cli import main
-from stepcoder_jax.config import ConfigError, LoRAConfig, ModelSettings, PPOConfig, SFTConfig
+from stepcoder_jax.config import (
+    ConfigError,
+    LoRAConfig,
+    MeshConfig,
+    ModelSettings,
+    PPOConfig,
+    SFTConfig,
+)
 from stepcoder_jax.plan.chips import CHIPS
 from stepcoder_jax.plan.collectives import Collective
 from stepcoder_jax.plan.plan import make_plan, model_config
@@ -22,6 +29,7 @@ from stepcoder_jax.plan.programs import PROGRAMS
 from stepcoder_jax.plan.report import plan_text
 from stepcoder_jax.plan.roofline import roofline
 from stepcoder_jax.plan.topology import find_topology
+from stepcoder_jax.sharding import make_mesh
 
 FOLDER = Path(__file__).parent
 CONFIGS = FOLDER.parents[1] / "configs"
@@ -174,11 +182,41 @@ def test_the_slowest_of_three_bounds_a_step() -> None:
     assert times.in_turn_s == pytest.approx(1.0 + 0.5 + 0.06)
 
 
-@pytest.mark.parametrize("name", ["v4:2x2x2", "tpu7x:2x2x2"])
-def test_two_devices_share_a_chip(name) -> None:
-    topology = find_topology(name, compiles=False)
+def test_two_devices_share_a_chip() -> None:
+    topology = find_topology("tpu7x:2x2x2", compiles=False)
     assert (topology.chips, topology.devices) == (8, 16)
     assert topology.device.hbm_bytes * 2 == topology.chip.hbm_bytes
+
+
+@pytest.mark.parametrize(("name", "devices"), [("v4:2x2x2", 8), ("tpu7x:2x2x2", 16)])
+def test_a_mesh_of_chips_with_two_cores(name: str, devices: int) -> None:
+    assert find_topology(name, compiles=False).devices == devices
+    pytest.importorskip("libtpu")
+    topology = find_topology(name)
+    assert topology.devices == devices
+    assert make_mesh(MeshConfig(data=-1), topology.described).size == devices
+
+
+def test_libtpu_does_not_complain_that_this_is_no_tpu() -> None:
+    pytest.importorskip("libtpu")
+    program = "from stepcoder_jax.plan.topology import find_topology; find_topology('v5p:2x2x1')"
+    bare = {n: value for n, value in os.environ.items() if not n.startswith("TPU_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=bare | {"JAX_PLATFORMS": "cpu"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("name", ["v5e:32x8", "v6e:16x17", "v5p:4x4x29", "tpu7x:24x16x25"])
+def test_a_slice_larger_than_a_pod_is_refused(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"no slice of {name.partition(':')[0]} is larger than 16x"
+    ):
+        find_topology(name)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Formulas against the compiler: ``compiled_figures.json`` holds what plans of it reported.
 
 Each is the recipe ``configs/plan/RECIPE.yaml`` with the options beside it; the versions of what
-compiled it are there, too.
+compiled it are there, too. ``beyond`` says what the formulas are known to miss, and by how much.
 """
 
 import json
@@ -23,8 +23,8 @@ FACTORS = {
     "temporary_bytes": 1.5,
     "peak_bytes": 1.2,
     "device_flops": 1.01,
-    "moved_bytes": 2.0,
-    "network_s": 1.25,
+    "moved_bytes": 1.75,
+    "network_s": 1.05,
 }
 
 
@@ -41,7 +41,7 @@ def test_formulas_come_near_what_was_compiled(figure: dict) -> None:
     (estimated,) = plan["programs"]
     apart = {
         key: (estimated[key], figure[key])
-        for key, factor in FACTORS.items()
+        for key, factor in (FACTORS | figure.get("beyond", {})).items()
         if not figure[key] / factor <= estimated[key] <= figure[key] * factor
     }
     assert not apart, apart

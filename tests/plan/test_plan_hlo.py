@@ -93,6 +93,22 @@ def test_an_exchange_spread_over_two_places_is_one() -> None:
     assert found == (Collective(kind="all-reduce", bytes=4 * 8 * 4, group=2, count=5),)
 
 
+def test_an_exchange_on_a_sparse_core_counts() -> None:
+    begun = "%begun = f32[4,8]{1,0:T(8,128)S(1)} "
+    fused = begun + "fusion(%sum.1), kind=kCustom, calls=%exchange"
+    assert fused in PROGRAM
+    offloaded = (
+        "%on = ((), s32[1]{0}) call-start(%y), async_execution_thread="
+        + '"sparsecore", to_apply=%exchange\n  '
+        + begun
+        + "call-done(%on)"
+    )
+    alone = "%sum.1 = f32[4,8]{1,0:T(8,128)S(1)} all-reduce(%y), channel_id=7"
+    program = PROGRAM.replace(fused, offloaded).replace(alone, "%sum.1 = f32[4,8]{1,0} copy(%y)")
+    (found,) = collectives(parse(program), devices=4)
+    assert (found.kind, found.bytes, found.count) == ("all-reduce", 128, 5)
+
+
 def test_products_of_a_loop() -> None:
     assert compiled_products(parse(PROGRAM)) == 5 * (2 * 4 * 8 * 8)
 
