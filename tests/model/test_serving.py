@@ -1,5 +1,6 @@
 """Parameters for generation: the same model, rearranged."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -9,11 +10,20 @@ import pytest
 from jax.typing import DTypeLike
 from random_models import VARIANTS, logits_of, one_device_of, random_params, random_tokens
 
-from stepcoder_jax.model import apply
+from stepcoder_jax.model import apply, platform
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.product import product
 from stepcoder_jax.model.serving import next_logits, serving_decoder, serving_params
 from stepcoder_jax.types import Params
+
+
+@pytest.fixture(params=["no units", "amx_bf16", "avx512_bf16"])
+def cpu_unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A CPU that multiplies bfloat16, or none; what was traced for another is forgotten."""
+    monkeypatch.setattr(platform, "_cpu_flags", lambda: frozenset({"avx2", request.param}))
+    jax.clear_caches()
+    yield request.param
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("rows", [1, 16, 128, 129, 600])
@@ -37,24 +47,27 @@ def test_prompts_are_read_as_whole_rows_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, "bfloat16"])
-@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
-def test_in_bfloat16_everything_but_the_norms_is_bfloat16(platform: str, dtype: DTypeLike) -> None:
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "tpu"])
+def test_in_bfloat16_everything_but_the_norms_is_bfloat16(
+    kind: str, dtype: DTypeLike, cpu_unit: str
+) -> None:
     params = random_params(VARIANTS["qk_norm"])
-    with one_device_of(platform):
+    with one_device_of(kind):
         weights = jax.eval_shape(partial(serving_params, dtype=dtype), params)
     kinds = {
         jax.tree_util.keystr(path[-1:]): leaf.dtype
         for path, leaf in jax.tree_util.tree_leaves_with_path(weights)
     }
-    held = jnp.float32 if platform == "cpu" else jnp.bfloat16
+    held = jnp.float32 if (kind, cpu_unit) == ("cpu", "no units") else jnp.bfloat16
     assert kinds == {"['embedding']": held, "['kernel']": held, "['scale']": jnp.float32}
 
 
-def test_bfloat16_held_wider_is_rounded_all_the_same() -> None:
+def test_bfloat16_is_rounded_all_the_same_where_it_is_held_wider(cpu_unit: str) -> None:
     config = VARIANTS["bias"]
     decoder, params, tokens = Decoder(config=config), random_params(config), random_tokens(3, 9)
     weights = serving_params(params, dtype=jnp.bfloat16)
-    assert any(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(weights["layer_0"]["mlp"]))
+    wide = jnp.float32 if cpu_unit == "no units" else jnp.bfloat16
+    assert all(leaf.dtype == wide for leaf in jax.tree.leaves(weights["layer_0"]["mlp"]))
     for leaf in jax.tree.leaves(weights["layer_0"]["mlp"]):
         np.testing.assert_array_equal(leaf, leaf.astype(jnp.bfloat16).astype(jnp.float32))
 
