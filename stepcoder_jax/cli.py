@@ -266,11 +266,15 @@ def _add_bench(add: Any) -> None:
     command.add_argument(
         "--remat",
         choices=("none", "layer", "dots"),
-        default="layer",
-        help="what the backward pass of an update computes again (%(default)s)",
+        default="none",
+        help="what the backward pass of an update computes again: layer takes less memory"
+        " (%(default)s)",
     )
     command.add_argument(
-        "--unroll", action="store_true", help="compile every layer of an update for itself"
+        "--unroll",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compile every layer of an update for itself: faster on CPUs (%(default)s)",
     )
     command.add_argument(
         "--lengths",

@@ -45,8 +45,8 @@ class BenchSettings:
     response_tokens: int = 128
     lengths: Literal["full", "geometric"] = "full"
     microbatches: int = 4
-    remat: str = "layer"
-    unroll: bool = False
+    remat: str = "none"
+    unroll: bool = True
     attention: str = "xla"
     logprob_chunk_tokens: int = 512
 

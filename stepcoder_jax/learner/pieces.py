@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from stepcoder_jax.sharding import constrained
 from stepcoder_jax.types import TrainBatch
 
 
@@ -33,8 +34,17 @@ def accumulate[Tree, Stats](
 
 
 def split[Tree](tree: Tree, pieces: int) -> Tree:
-    """Arrays of B rows as arrays of ``pieces`` groups of adjacent rows."""
-    return jax.tree.map(lambda x: x.reshape(pieces, x.shape[0] // pieces, *x.shape[1:]), tree)
+    """Arrays of B rows as arrays of ``pieces`` groups of adjacent rows.
+
+    On a mesh the rows of each group are shared out over all devices: as they lay, a group would be
+    some devices' alone.
+    """
+
+    def grouped(x: Array) -> Array:
+        groups = x.reshape(pieces, x.shape[0] // pieces, *x.shape[1:])
+        return constrained(groups, (None, "batch"))
+
+    return jax.tree.map(grouped, tree)
 
 
 def join[Tree](tree: Tree) -> Tree:

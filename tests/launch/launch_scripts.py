@@ -23,7 +23,7 @@ with open({log!r}, "a") as log:
 # What the scripts may use of the system itself.
 TOOLS = (
     *("sh", "bash", "env", "grep", "sed", "tr", "cat", "head", "wc", "dirname", "rm"),
-    *("printf", "sleep", "kill", "true"),
+    *("printf", "sleep", "kill", "true", "mkdir"),
 )
 
 
