@@ -59,6 +59,11 @@ def test_every_model_is_the_same_on_every_mesh_of_eight_devices(model: str) -> N
     run("eight_devices_models.py", model)
 
 
+@pytest.mark.parametrize("mesh", ["8,1,1", "1,8,1", "2,4,1", "2,2,2"])
+def test_pieces_of_a_batch_are_shared_out_over_all_devices(mesh: str) -> None:
+    run("eight_devices_pieces.py", mesh)
+
+
 def run(script: str, argument: str) -> None:
     """Runs a script with eight simulated devices; it must end well."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}

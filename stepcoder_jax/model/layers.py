@@ -16,6 +16,7 @@ from stepcoder_jax.model.cache import LayerCache
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.product import Product
 from stepcoder_jax.model.rope import RopeAngles, apply_rope
+from stepcoder_jax.sharding import constrained
 
 normal_init = nn.initializers.normal(stddev=0.02)
 
@@ -229,5 +230,5 @@ class Layer(nn.Module):
         """Return the new residual stream and, when serving, the layer's cache."""
         normed = self.attention_norm(x)
         attended, cache = self.attention(normed, positions, angles, segments, cache)
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x)), cache
+        x = constrained(x + attended, ("batch",))
+        return constrained(x + self.mlp(self.mlp_norm(x)), ("batch",)), cache
