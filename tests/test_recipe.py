@@ -168,6 +168,14 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("model: {attention: flash}", [], ["model.attention", "flash"]),
         ("model: {attention: cudnn}", [], ["model.attention", "cudnn", "model.dtype = bfloat16"]),
         ("policy_optimizer: {name: sgd}", [], ["policy_optimizer.name", "sgd"]),
+        # A text is not the list of its characters.
+        ('prompt: {stop: "ab"}', [], ["prompt.stop", "'ab'", "a list", "[ab]"]),
+        ("seed: 1", ["--rollout.prompt_buckets", "256"], ["prompt_buckets = 256", "[256]"]),
+        ("seed: 1", ["--kl", "3"], ["kl = 3", "mapping"]),
+        ("data: {evaluate: [a]}", [], ["data.evaluate", "['a']", "mapping"]),
+        ("seed:", [], ["seed = None", "left out"]),
+        ("seed: 1", ["--sampling.top_k", "null"], ["sampling.top_k = None", "left out"]),
+        ("seed: 1", ["--kl.beta.x", "3"], ["--kl.beta.x", "'kl.beta' has no fields"]),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_refused_by_name(
