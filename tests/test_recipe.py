@@ -136,6 +136,11 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("reward: {clip: -1}", [], ["reward.clip", "-1"]),
         ("reward: {failed: .nan}", [], ["reward.failed", "nan"]),
         ("iterations: -1", [], ["iterations", "-1"]),
+        ("data: {train_count: 0}", [], ["data.train_count = 0", "null"]),
+        # Not all but the last three.
+        ("data: {ppo_count: -3}", [], ["data.ppo_count = -3", "positive"]),
+        ("data: {evaluate_count: 0}", [], ["data.evaluate_count = 0"]),
+        ("data: {demonstrations_count: -1}", [], ["data.demonstrations_count = -1"]),
         ("data: {difficulties: [easy]}", [], ["data.difficulties", "easy"]),
         ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
         ("curriculum: {fraction: 1}", [], ["curriculum.fraction", "1"]),
