@@ -58,6 +58,9 @@ def _check_iteration(c: RunConfig) -> None:
         _require(value > 0, name, value, "must be positive")
     for name, value in (("iterations", c.iterations), ("seed", c.seed), ("sft.steps", c.sft.steps)):
         _require(value >= 0, name, value, "must not be negative")
+    for name in ("train_count", "demonstrations_count", "ppo_count", "evaluate_count"):
+        most = getattr(c.data, name)
+        _require(most is None or most > 0, f"data.{name}", most, "positive, or null for all")
     steps = c.ppo.minibatches * c.ppo.microbatches
     allowed = f"must divide the {c.rows} rollouts of an iteration (rollout.problems × samples)"
     _require(c.rows % steps == 0, "ppo.minibatches × ppo.microbatches", steps, allowed)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import draccus
 import yaml
@@ -80,12 +80,40 @@ def _merged(base: dict[str, Any], data: dict[str, Any], record: Any) -> dict[str
 
 def decode_config(data: dict[str, Any], *, origin: str) -> RunConfig:
     """Turns plain data into a ``RunConfig``; ``origin`` is named in errors."""
+    _check_forms(data, RunConfig, (), origin)
     try:
         return draccus.decode(RunConfig, data)
     except draccus.utils.ParsingError as error:
         # A record's own check is the cause of what draccus raises.
         cause = error.__cause__ if isinstance(error.__cause__, ConfigError) else error
         raise ConfigError(f"{origin}: {cause}") from error
+
+
+def _check_forms(data: dict[str, Any], record: Any, place: tuple[str, ...], origin: str) -> None:
+    """Refuses a value that is no list where one is due, or no mapping, or nothing at all.
+
+    The decoder would take a text for the list of its characters.
+    """
+    for field in dataclasses.fields(record):
+        if field.name not in data:
+            continue
+        value, name = data[field.name], ".".join((*place, field.name))
+        wanted = _wanted_form(field.type, value)
+        if wanted is not None:
+            raise ConfigError(f"{origin}: {name} = {value!r}: must be {wanted}")
+        if dataclasses.is_dataclass(field.type):
+            _check_forms(value, field.type, (*place, field.name), origin)
+
+
+def _wanted_form(kind: Any, value: Any) -> str | None:
+    """What a field should hold instead of a value of another form; None: the form is right."""
+    if value is None:
+        return None if type(None) in get_args(kind) else "given a value, or left out"
+    if get_origin(kind) is tuple and not isinstance(value, list):
+        return f"a list, such as [{value}]"
+    if (dataclasses.is_dataclass(kind) or get_origin(kind) is dict) and not isinstance(value, dict):
+        return "a mapping of names to values, such as {name: value}"
+    return None
 
 
 def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -132,6 +160,8 @@ def _set(data: dict[str, Any], name: str, text: str) -> None:
                 f"--{name}: there is no field {'.'.join(name.split('.')[: i + 1])!r};"
                 f" there are {', '.join(known)}"
             )
+        if known is None and get_origin(record) is not dict:
+            raise ConfigError(f"--{name}: {'.'.join((*parents, leaf)[:i])!r} has no fields")
         record = known[part] if known is not None else None
     for part in parents:
         data = data.setdefault(part, {})

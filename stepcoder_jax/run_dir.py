@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -181,7 +182,12 @@ class RunDir:
             raise RunDirError(f"run_dir = {str(self.path)!r} cannot be made: {error}") from error
         self._take_lock()
         changes: list[str] = []
-        if (self.path / "config.yaml").exists():
+        saved = self.path / "config.yaml"
+        if saved.exists() and self._is_untouched():
+            # A recipe that was refused, with a wrong path in it, does not bind the one put right.
+            if saved.read_text(encoding="utf-8") != encode_config(config):
+                shutil.rmtree(self.tokenizer, ignore_errors=True)
+        elif saved.exists():
             changes = self._compare(config, allow_changes=allow_changes)
         if not changes:
             self._write("config.yaml", encode_config(config))
@@ -195,6 +201,11 @@ class RunDir:
                 f"run_dir = {str(self.path)!r}: processes {blind} do not see what process 0 writes"
                 " there: put it on a file system that all of them share, under the same path"
             )
+
+    def _is_untouched(self) -> bool:
+        """Whether nothing but a tokenizer was made here: the recipe was refused before any work."""
+        own = {".lock", "config.yaml", "config.yaml.part", self.tokenizer.name}
+        return {path.name for path in self.path.iterdir()} <= own
 
     def _compare(self, config: RunConfig, *, allow_changes: bool) -> list[str]:
         changes = recipe_changes(read_config(self.path), config)

@@ -151,7 +151,9 @@ def test_what_does_not_go_together_is_refused_at_once(
 def test_another_recipe_needs_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"run_dir: {tmp_path / 'run'}\nsft: {{steps: 1}}\n", encoding="utf-8")
-    RunDir.open(load_config(recipe)).close()
+    begun = RunDir.open(load_config(recipe))
+    begun.append("metrics", {"phase": "sft", "step": 1})
+    begun.close()
     for command in ("train", "sft"):
         status, _, err = run(capsys, command, "--config", str(recipe), "--sft.batch", "2")
         assert status == 1

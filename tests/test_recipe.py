@@ -136,6 +136,11 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("reward: {clip: -1}", [], ["reward.clip", "-1"]),
         ("reward: {failed: .nan}", [], ["reward.failed", "nan"]),
         ("iterations: -1", [], ["iterations", "-1"]),
+        ("data: {train_count: 0}", [], ["data.train_count = 0", "null"]),
+        # Not all but the last three.
+        ("data: {ppo_count: -3}", [], ["data.ppo_count = -3", "positive"]),
+        ("data: {evaluate_count: 0}", [], ["data.evaluate_count = 0"]),
+        ("data: {demonstrations_count: -1}", [], ["data.demonstrations_count = -1"]),
         ("data: {difficulties: [easy]}", [], ["data.difficulties", "easy"]),
         ("ppo: {microbatches: 4}\ncritic: {steps: 3}", [], ["critic.steps", "3", "microbatches"]),
         ("curriculum: {fraction: 1}", [], ["curriculum.fraction", "1"]),
@@ -168,6 +173,14 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("model: {attention: flash}", [], ["model.attention", "flash"]),
         ("model: {attention: cudnn}", [], ["model.attention", "cudnn", "model.dtype = bfloat16"]),
         ("policy_optimizer: {name: sgd}", [], ["policy_optimizer.name", "sgd"]),
+        # A text is not the list of its characters.
+        ('prompt: {stop: "ab"}', [], ["prompt.stop", "'ab'", "a list", "[ab]"]),
+        ("seed: 1", ["--rollout.prompt_buckets", "256"], ["prompt_buckets = 256", "[256]"]),
+        ("seed: 1", ["--kl", "3"], ["kl = 3", "mapping"]),
+        ("data: {evaluate: [a]}", [], ["data.evaluate", "['a']", "mapping"]),
+        ("seed:", [], ["seed = None", "left out"]),
+        ("seed: 1", ["--sampling.top_k", "null"], ["sampling.top_k = None", "left out"]),
+        ("seed: 1", ["--kl.beta.x", "3"], ["--kl.beta.x", "'kl.beta' has no fields"]),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_refused_by_name(

@@ -45,8 +45,31 @@ def test_a_second_process_is_kept_out_until_the_first_has_closed(tmp_path: Path)
     RunDir.open(config).close()
 
 
+def begin(config: RunConfig) -> None:
+    """Leaves a directory in which the recipe has done something."""
+    run = RunDir.open(config)
+    run.append("metrics", {"phase": "sft", "step": 1})
+    run.close()
+
+
+def test_a_recipe_that_was_refused_before_any_work_does_not_bind_the_next(tmp_path: Path) -> None:
+    refused = RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=1))
+    for _ in range(2):
+        run = RunDir.open(refused)
+        run.tokenizer.mkdir(exist_ok=True)
+        run.close()
+    assert run.tokenizer.exists()
+    mended = RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=2))
+    begin(mended)
+    assert read_config(tmp_path) == mended
+    # Made of another recipe's texts, and of its size.
+    assert not run.tokenizer.exists()
+    with pytest.raises(RunDirError, match="another recipe"):
+        RunDir.open(RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=3)))
+
+
 def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:
-    RunDir.open(RunConfig(run_dir=tmp_path)).close()
+    begin(RunConfig(run_dir=tmp_path))
     other = RunConfig(
         run_dir=tmp_path, sft=SFTConfig(steps=5), data=DataConfig(evaluate={"a": "b"})
     )
@@ -59,7 +82,7 @@ def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:
 
 def test_changes_that_are_allowed_are_named_and_the_old_recipe_is_kept(tmp_path: Path) -> None:
     recipes = [RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=n)) for n in (1, 2, 3)]
-    RunDir.open(recipes[0]).close()
+    begin(recipes[0])
     for wanted in recipes[1:]:
         run = RunDir.open(wanted, allow_changes=True)
         assert run.changes == (f"sft.steps: {wanted.sft.steps - 1} → {wanted.sft.steps}",)
@@ -87,7 +110,7 @@ def test_changes_that_are_allowed_are_named_and_the_old_recipe_is_kept(tmp_path:
 def test_what_checkpoints_began_from_cannot_change(
     tmp_path: Path, phase: str, change: RunConfig
 ) -> None:
-    RunDir.open(RunConfig(run_dir=tmp_path)).close()
+    begin(RunConfig(run_dir=tmp_path))
     wanted = replace(change, run_dir=tmp_path)
     RunDir.open(wanted, allow_changes=True).close()
     RunDir(tmp_path).checkpoints(phase).mkdir(parents=True)
@@ -120,7 +143,7 @@ def test_a_phase_without_a_checkpoint_begins_its_logs_anew(tmp_path: Path) -> No
 
 def test_a_longer_run_and_other_checkpoint_habits_are_the_same_recipe(tmp_path: Path) -> None:
     config = RunConfig(run_dir=tmp_path)
-    RunDir.open(config).close()
+    begin(config)
     longer = replace(config, iterations=9, checkpoint=CheckpointConfig(every=1))
     RunDir.open(longer).close()
     assert read_config(tmp_path) == longer
@@ -128,7 +151,7 @@ def test_a_longer_run_and_other_checkpoint_habits_are_the_same_recipe(tmp_path: 
 
 def test_a_run_goes_on_with_executor_and_mesh_elsewhere(tmp_path: Path) -> None:
     config = RunConfig(run_dir=tmp_path)
-    RunDir.open(config).close()
+    begin(config)
     settings = replace(config.executor, backend="ray", ray_address="head:6379", slots=3)
     moved = replace(config, executor=settings, mesh=MeshConfig(fsdp=2))
     RunDir.open(moved).close()
