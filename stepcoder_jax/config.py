@@ -19,7 +19,7 @@ class ModelSettings:
 
     Attributes:
       path: folder in Hugging Face form, or a GGUF file. None: fresh weights of ``shape``.
-      shape: a named shape (``stepcoder_jax.model.SHAPES``) for fresh weights.
+      shape: a named shape (``stepcoder_jax.model.config.SHAPES``) for fresh weights.
       vocab_size: size of the tokenizer trained for fresh weights.
       split_digits: whether that tokenizer keeps every digit apart.
       dtype: of activations. Parameters, moments, log-probs and losses are float32 always.
