@@ -2,14 +2,25 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
 def children(pid):
+    """Those that there are: a thread, or the process, may end while it is being read."""
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(word) for word in task.read_text().split()]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(word) for word in (task / "children").read_text().split()]
     return found
+
+
+def command_line(pid):
+    """With zeros between the words; of a process that is not there, nothing."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def generations(pid):

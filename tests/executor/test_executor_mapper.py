@@ -2,9 +2,9 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
+from process_tree import children, command_line
 from stepcoder_executor import AssertionTests, IoTests, Limits, Request, Verdict
 
 SOURCE = "def f(x):\n    if x:\n        return 'é'\n    return 2\n"
@@ -18,13 +18,9 @@ def request(index, source=SOURCE, inputs=((0,),), outputs=(2,), **fields):
 
 def mapper_of(pid):
     """The number of the mapper among the descendants of a process, the outermost if several."""
-    found = [
-        int(child)
-        for thread in os.listdir(f"/proc/{pid}/task")
-        for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
-    ]
+    found = children(pid)
     for child in found:
-        if b"main('mapper'" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"main('mapper'" in command_line(child):
             return child
     return next(filter(None, map(mapper_of, found)), None)
 
