@@ -40,7 +40,10 @@ def product(
     """X · kernelᵀ, added up in float32 and returned as ``dtype``; kernels may be held wider."""
     rows = x.reshape(-1, x.shape[-1]).astype(kernel.dtype)
     contract = (((1,), (1,)), ((), ()))
-    if current_platform() == "cpu" and rows.shape[0] <= _FEW_ROWS:
+    if current_platform() != "cpu":
+        # Asked for float32, a GPU would write that, and read it again to round it.
+        found = jax.lax.dot_general(rows, kernel, contract, preferred_element_type=dtype)
+    elif rows.shape[0] <= _FEW_ROWS:
         # XLA's matrix product for CPUs copies its second operand into blocks before it begins: let
         # that be the rows. The barrier keeps it from turning the operands round again.
         found = jax.lax.dot_general(kernel, rows, contract, preferred_element_type=jnp.float32)

@@ -88,19 +88,17 @@ class DecodeState:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Placing:
-    """Which prompts begin in which slots.
+    """The rows that begin, each field of every slot; where none does, only ``is_new`` holds.
 
     Attributes:
-      count: how many entries of the arrays below hold.
-      prompts: place of each row's prompt among the prompts read.
-      slots: where the row goes.
+      is_new: slots in which a row begins.
+      prompts: place of the row's prompt among the prompts read.
       budget: response tokens at which it ends.
       keys: its PRNG key.
     """
 
-    count: Int[Array, ""]
+    is_new: Bool[Array, " S"]
     prompts: Int[Array, " S"]
-    slots: Int[Array, " S"]
     budget: Int[Array, " S"]
     keys: Key[Array, " S"]
 
@@ -143,28 +141,28 @@ def place_rows(
     """Begins rows in slots whose rows have ended: one of a prompt, or several."""
     # A prompt's rows may lie on any device: its cache goes to all of them, once.
     read = replace(read, cache=_split_heads(read.cache, None))
+    is_new, prompts = placing.is_new, placing.prompts
 
-    def place(i: Int[Array, ""], state: DecodeState) -> DecodeState:
-        prompt, slot = placing.prompts[i], placing.slots[i]
+    def put(old: Array, new: Array) -> Array:
+        return jnp.where(is_new.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-        def copy(old: Float[Array, "S K slots H"], new: Float[Array, "G K P H"]) -> Array:
-            row = jax.lax.dynamic_slice_in_dim(new, prompt, 1)
-            return jax.lax.dynamic_update_slice(old, row, (slot, 0, 0, 0))
+    def copy(old: Float[Array, "S K slots H"], read: Float[Array, "G K P H"]) -> Array:
+        width = read.shape[2]
+        return old.at[:, :, :width].set(put(old[:, :, :width], read[prompts]))
 
-        return replace(
-            state,
-            tokens=state.tokens.at[slot].set(settings.pad_token),
-            logprobs=state.logprobs.at[slot].set(0.0),
-            written=state.written.at[slot].set(0),
-            budget=state.budget.at[slot].set(placing.budget[i]),
-            position=state.position.at[slot].set(read.lengths[prompt]),
-            logits=state.logits.at[slot].set(read.logits[prompt]),
-            is_done=state.is_done.at[slot].set(False),
-            keys=state.keys.at[slot].set(placing.keys[i]),
-            cache=jax.tree.map(copy, state.cache, read.cache),
-        )
-
-    return _split_rows(jax.lax.fori_loop(0, placing.count, place, state))
+    state = replace(
+        state,
+        tokens=put(state.tokens, jnp.full_like(state.tokens, settings.pad_token)),
+        logprobs=put(state.logprobs, jnp.zeros_like(state.logprobs)),
+        written=put(state.written, jnp.zeros_like(state.written)),
+        budget=put(state.budget, placing.budget),
+        position=put(state.position, read.lengths[prompts]),
+        logits=put(state.logits, read.logits[prompts]),
+        is_done=state.is_done & ~is_new,
+        keys=put(state.keys, placing.keys),
+        cache=jax.tree.map(copy, state.cache, read.cache),
+    )
+    return _split_rows(state)
 
 
 @partial(jax.jit, static_argnames=("decoder", "settings", "steps"), donate_argnames=("state",))

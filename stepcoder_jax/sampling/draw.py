@@ -8,7 +8,13 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
 from stepcoder_jax.model.platform import current_platform
-from stepcoder_jax.sampling.nucleus import in_nucleus, most_probable, nucleus
+from stepcoder_jax.sampling.nucleus import (
+    SMALLEST,
+    in_nucleus,
+    most_probable,
+    nucleus,
+    nucleus_mass,
+)
 
 # A row whose draws have all been refused takes one from the nucleus itself: at top_p = 0.9 that
 # happens once in 10^12 tokens, and the tokens have the same distribution either way.
@@ -40,18 +46,24 @@ def draw(
       the whole vocabulary.
     """
     logits = logits.astype(jnp.float32)
-    scaled = logits / temperature if temperature > 0 else logits
-    normaliser = jax.nn.logsumexp(scaled, axis=-1, keepdims=True)
+    # The largest is taken off first, so that nothing is lost however large a tempered logit is.
+    scaled = logits - jnp.max(logits, axis=-1, keepdims=True)
     if temperature > 0:
-        probabilities = jnp.exp(scaled - normaliser)
+        scaled = scaled / max(temperature, SMALLEST)
+    # Written down once: what reads them would compute each of them again. They are not normalised,
+    # which nothing below needs and would be one more pass over the vocabulary.
+    weights = jax.lax.optimization_barrier(jnp.exp(scaled))
+    blocks = _in_blocks(weights)
+    normaliser = jnp.log(blocks.total)
+    if temperature > 0:
         if top_k > 0:
-            kept = jnp.where(most_probable(probabilities, top_k), probabilities, 0.0)
-            probabilities = kept / jnp.sum(kept, axis=-1, keepdims=True)
-        tokens = _restricted(probabilities, keys, top_p)
+            weights = jnp.where(most_probable(weights, top_k), weights, 0.0)
+            blocks = _in_blocks(weights)
+        tokens = _restricted(weights, blocks, keys, top_p)
     else:
         tokens = jnp.argmax(logits, axis=-1)
-    chosen = jnp.take_along_axis(scaled - normaliser, tokens[:, None], axis=-1)[:, 0]
-    return tokens.astype(jnp.int32), chosen
+    chosen = jnp.take_along_axis(scaled, tokens[:, None], axis=-1)[:, 0]
+    return tokens.astype(jnp.int32), chosen - normaliser
 
 
 class _Trials(NamedTuple):
@@ -68,16 +80,21 @@ class _Blocks(NamedTuple):
     weights: Float[Array, "B blocks block"]
     masses: Float[Array, "B blocks"]
 
+    @property
+    def total(self) -> Float[Array, " B"]:
+        """The sum of a row."""
+        return jnp.sum(self.masses, axis=-1)
+
 
 def _restricted(
-    probabilities: Float[Array, "B V"], keys: Key[Array, " B"], top_p: float
+    weights: Float[Array, "B V"], blocks: _Blocks, keys: Key[Array, " B"], top_p: float
 ) -> Int[Array, " B"]:
     """One draw a row from its nucleus: draws from the whole row until one lies in there.
 
     To see whether a token lies in the nucleus takes one pass over the row, to find the nucleus
     many. The distribution is the same: rejection from the whole row.
     """
-    blocks, at_once = _in_blocks(probabilities), _AT_ONCE[current_platform()]
+    at_once, mass = _AT_ONCE[current_platform()], nucleus_mass(blocks.total, top_p)
     if top_p >= 1.0:
         return _inverse_cdf(blocks, jax.vmap(jax.random.uniform)(keys)[:, None])[:, 0]
 
@@ -88,7 +105,7 @@ def _restricted(
         tokens, is_content = trials.tokens, trials.is_content
         for one in found.T:
             tokens = jnp.where(is_content, tokens, one)
-            is_content |= in_nucleus(probabilities, one, top_p)
+            is_content |= in_nucleus(weights, one, mass)
         return _Trials(trials.number + at_once, tokens, is_content)
 
     def is_wanted(trials: _Trials) -> Bool[Array, ""]:
@@ -98,14 +115,14 @@ def _restricted(
         trials = jax.lax.while_loop(is_wanted, try_some, trials)
 
         def from_the_nucleus() -> Int[Array, " B"]:
-            kept = jnp.where(nucleus(probabilities, top_p), probabilities, 0.0)
+            kept = jnp.where(nucleus(weights, top_p), weights, 0.0)
             uniform = jax.vmap(jax.random.uniform)(keys)
             tokens = _inverse_cdf(_in_blocks(kept), uniform[:, None])[:, 0]
             return jnp.where(trials.is_content, trials.tokens, tokens)
 
         return jax.lax.cond(jnp.all(trials.is_content), lambda: trials.tokens, from_the_nucleus)
 
-    n_rows = probabilities.shape[0]
+    n_rows = weights.shape[0]
     none = _Trials(jnp.int32(0), jnp.zeros(n_rows, jnp.int32), jnp.zeros(n_rows, bool))
     trials = try_some(none)
     # Nearly always enough, so that a device has one thing to ask the host at a token, not two.
@@ -123,7 +140,7 @@ def _in_blocks(weights: Float[Array, "B V"]) -> _Blocks:
 def _inverse_cdf(blocks: _Blocks, uniform: Float[Array, "B K"]) -> Int[Array, "B K"]:
     """The tokens at which the running sum passes ``uniform`` of the total; never a zero weight."""
     masses = blocks.masses
-    target = uniform * jnp.sum(masses, axis=-1, keepdims=True)
+    target = uniform * blocks.total[:, None]
     block = _first_beyond(masses[:, None], target)
     inside = jnp.take_along_axis(blocks.weights, block[..., None], axis=1)
     is_before = jnp.arange(masses.shape[1])[None, None] < block[..., None]

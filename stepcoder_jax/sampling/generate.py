@@ -187,19 +187,18 @@ class _Batch:
 
     def _place(self, free: deque[int]) -> None:
         """Begin rows of the prompts read last."""
-        chosen: list[tuple[int, int, int]] = []
+        n_slots = len(self._slots)
+        is_new = np.zeros(n_slots, bool)
+        prompts, rows = np.zeros(n_slots, np.int32), np.zeros(n_slots, np.int32)
         while free and self._waiting and self._waiting[0] // self._samples in self._reading:
             row, slot = self._waiting.popleft(), free.popleft()
-            chosen.append((self._reading[row // self._samples], slot, row))
+            is_new[slot], prompts[slot] = True, self._reading[row // self._samples]
+            rows[slot] = row
             stops = StopFinder(self._sampler.token_bytes, self._sampler.stop)
             self._slots[slot] = _Row(row=row, stops=stops)
-        # As many entries as there are slots, whatever their number that holds.
-        filled = np.array(chosen + chosen[-1:] * (len(self._slots) - len(chosen)), np.int32)
-        prompts, slots, rows = filled.T
         placing = Placing(
-            count=jnp.int32(len(chosen)),
+            is_new=jnp.asarray(is_new),
             prompts=jnp.asarray(prompts),
-            slots=jnp.asarray(slots),
             budget=jnp.asarray(self._budgets[rows].astype(np.int32)),
             keys=self._keys[rows],
         )

@@ -16,10 +16,11 @@ def sorted_nucleus(row: np.ndarray, top_p: float) -> set[int]:
 
 
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.99])
-def test_the_nucleus_is_what_sorting_gives(top_p: float) -> None:
+def test_the_nucleus_is_what_sorting_gives_whatever_the_weights_sum_to(top_p: float) -> None:
     logits = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32) * 3
     probabilities = jax.nn.softmax(logits, axis=-1)
     kept = np.asarray(nucleus(probabilities, top_p))
+    np.testing.assert_array_equal(nucleus(probabilities * 8, top_p), kept)
     for row, mask in zip(np.asarray(probabilities), kept, strict=True):
         assert set(np.flatnonzero(mask).tolist()) == sorted_nucleus(row, top_p)
 
@@ -56,14 +57,35 @@ def test_temperature_0_is_greedy_with_logprobs_at_1() -> None:
     np.testing.assert_allclose(logprobs, jax.nn.log_softmax(logits)[0, 1:2], rtol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1.0, 10.0])
+def test_logprobs_of_large_logits_are_as_exact_as_those_of_small_ones(temperature: float) -> None:
+    logits = jnp.array([[1e4, -1e4, 1e4]] * 20)
+    keys = jax.random.split(jax.random.key(0), 20)
+    tokens, logprobs = draw(logits, keys, temperature, 1.0)
+    assert set(tokens.tolist()) == {0, 2}
+    np.testing.assert_allclose(logprobs, np.log(0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1e-40, 1.0), (1.0, 1e-40), (1.0, 1e-50)])
+def test_settings_too_small_for_float32_take_the_most_probable(
+    temperature: float, top_p: float
+) -> None:
+    logits = jnp.array([[1.0, 3.0, 2.0] + [0.0] * 300] * 20)
+    keys = jax.random.split(jax.random.key(0), 20)
+    tokens, logprobs = draw(logits, keys, temperature, top_p)
+    assert set(tokens.tolist()) == {1}
+    assert np.isfinite(logprobs).all()
+
+
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.99])
 def test_a_token_is_in_the_nucleus_when_the_nucleus_has_it(top_p: float) -> None:
     logits = np.random.default_rng(1).normal(size=(50, 50)).astype(np.float32) * 3
     probabilities = jax.nn.softmax(logits, axis=-1)
     kept = np.asarray(nucleus(probabilities, top_p))
     for token in range(50):
-        tokens = jnp.full(50, token)
-        np.testing.assert_array_equal(in_nucleus(probabilities, tokens, top_p), kept[:, token])
+        tokens, mass = jnp.full(50, token), jnp.full(50, 8 * top_p)
+        found = in_nucleus(probabilities * 8, tokens, mass)
+        np.testing.assert_array_equal(found, kept[:, token])
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 49])
