@@ -5,7 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
+from stepcoder_jax.model.precision import as_computed
 from stepcoder_jax.sharding import constrained
 from stepcoder_jax.types import TrainBatch
 
@@ -15,18 +17,28 @@ def accumulate[Tree, Stats](
     params: Tree,
     batch: TrainBatch,
     pieces: int,
+    dtype: DTypeLike,
 ) -> tuple[Tree, Stats]:
     """Gradients summed over micro-batches, and each one's statistics stacked.
 
     The losses divide by counts over the whole mini-batch, so their sum is the mini-batch's loss.
+
+    Args:
+        dtype: what the models compute in. The weights of layers are rounded to it once, not at
+            every micro-batch; gradients add up in the parameters' own type.
     """
-    gradient = jax.grad(loss, has_aux=True)
+    computed = as_computed(params, dtype)
+
+    def gradient(piece: TrainBatch) -> tuple[Tree, Stats]:
+        return jax.grad(loss, has_aux=True)(computed, piece)
+
     if pieces == 1:
-        grads, stats = gradient(params, batch)
+        grads, stats = gradient(batch)
+        grads = jax.tree.map(lambda x, of: x.astype(of.dtype), grads, params)
         return grads, jax.tree.map(lambda x: x[None], stats)
 
     def add(total: Tree, piece: TrainBatch) -> tuple[Tree, Stats]:
-        grads, stats = gradient(params, piece)
+        grads, stats = gradient(piece)
         return jax.tree.map(jnp.add, total, grads), stats
 
     zeros = jax.tree.map(jnp.zeros_like, params)

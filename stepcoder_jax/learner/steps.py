@@ -131,7 +131,9 @@ def _step_policy(
         hidden = policy_hidden(learner, policy, piece.tokens, frozen)
         return policy_objective(learner, policy, hidden, piece, counts, state.beta, frozen)
 
-    grads, pieces = accumulate(loss, state.policy, batch, learner.ppo.microbatches)
+    grads, pieces = accumulate(
+        loss, state.policy, batch, learner.ppo.microbatches, learner.policy.dtype
+    )
     stats = policy_stats(pieces, optax.tree.norm(grads))
     return _move_policy(state, grads, learner, stats.policy_is_finite), stats
 
@@ -167,7 +169,7 @@ def _step_critic_on(
         return value_objective(learner, values, piece, counts)
 
     pieces_each = learner.ppo.microbatches // learner.critic_steps
-    grads, pieces = accumulate(loss, state.critic, batch, pieces_each)
+    grads, pieces = accumulate(loss, state.critic, batch, pieces_each, learner.critic.dtype)
     stats = critic_stats(pieces, optax.tree.norm(grads))
     return _move_critic(state, grads, learner, stats.critic_is_finite), stats
 
@@ -190,7 +192,9 @@ def _step_both(
         return gain + error, (of_policy, of_critic)
 
     models = (state.policy, state.critic)
-    (of_backbone, of_head), pieces = accumulate(loss, models, batch, learner.ppo.microbatches)
+    (of_backbone, of_head), pieces = accumulate(
+        loss, models, batch, learner.ppo.microbatches, learner.policy.dtype
+    )
     of_policy = policy_stats(pieces[0], optax.tree.norm(of_backbone))
     of_critic = critic_stats(pieces[1], optax.tree.norm(of_head))
     # One loss: what is wrong with a part of it is wrong with the gradient of the backbone.

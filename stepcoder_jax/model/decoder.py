@@ -13,14 +13,24 @@ from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.cache import KVCache, LayerCache
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.head_product import head_product
 from stepcoder_jax.model.layers import ADAPTERS, Layer, RMSNorm, normal_init, on_axes
 from stepcoder_jax.model.rope import RopeAngles, rope_angles
 
 Params = Mapping[str, Any]
 
+
+def _is_product_or_kernel(primitive: Any, *args: Any, **params: Any) -> bool:
+    """Products with weights, and the forward pass of cuDNN's attention, with its residuals."""
+    is_product: bool = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(
+        primitive, *args, **params
+    )
+    return is_product or primitive.name == "dot_product_attention_fwd_wrapper"
+
+
 REMAT_POLICIES: Mapping[str, Any] = {
     "layer": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": _is_product_or_kernel,
 }
 
 
@@ -33,7 +43,7 @@ class Decoder(nn.Module):
         param_dtype: of parameters.
         attention: backend of ``attention``.
         remat: what the backward pass recomputes: ``none``, ``layer`` (everything inside a layer) or
-            ``dots`` (everything but matrix products with weights).
+            ``dots`` (everything but matrix products with weights and cuDNN's attention).
         unroll: the layers are compiled one by one, not as one loop's body.
         serving: for generation: parameters are those of ``serving_params``, a cache is returned.
     """
@@ -142,9 +152,6 @@ def _rematerialised(remat: str, unroll: bool) -> type[Layer]:
 
 def unembed(params: Params, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
     """Logits, at least float32, of any chunk of hidden states; the matrix is tied or separate."""
-    wide = jnp.promote_types(hidden.dtype, jnp.float32)
     if "unembedding" in params:
-        kernel = params["unembedding"].astype(hidden.dtype)
-        return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=wide)
-    kernel = params["embedding"].astype(hidden.dtype)
-    return jnp.einsum("...d,vd->...v", hidden, kernel, preferred_element_type=wide)
+        return head_product(hidden, params["unembedding"], "...d,dv->...v")
+    return head_product(hidden, params["embedding"], "...d,vd->...v")

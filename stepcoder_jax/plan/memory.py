@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from stepcoder_jax.model.precision import is_layer_weight
 from stepcoder_jax.plan.blueprint import Blueprint, Placed
 from stepcoder_jax.plan.programs import SAMPLING, Program
 from stepcoder_jax.sharding import parts_on
@@ -65,7 +66,7 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
 
     Of the layers: what the backward pass keeps of each (``model.remat``) and one layer's work,
     which with the attention backend ``xla`` holds all logits in float32. Beside them gradients,
-    twice where micro-batches add up, and two copies of a chunk's logits.
+    in float32 once more where micro-batches add up, and two copies of a chunk's logits.
     """
     match program.name:
         case "prefill" | "decode":
@@ -118,12 +119,21 @@ def _row_work(plan: Blueprint, rows: int) -> int:
 
 def _backwards(plan: Blueprint, rows: int) -> int:
     """Gradients of all that is trained, and what they are made of; one model does not wait."""
-    trained = device_bytes((plan.policy, plan.critic))
-    sums = 2 if plan.config.ppo.microbatches > 1 else 1
+    trained = (plan.policy, plan.critic)
+    sums = device_bytes(trained) if plan.config.ppo.microbatches > 1 else 0
     backbones = 2 if plan.learner.critic_kind == "separate" else 1
-    kept = _cast_bytes(plan) + _kept_of_layers(plan, rows)
+    kept = backbones * _cast_bytes(plan) + _kept_of_layers(plan, rows, backbones)
     # Of one layer at a time there are gradients, too.
-    return sums * trained + backbones * kept + layer_bytes(plan, rows, plan.row_tokens)
+    made = _gradient_bytes(plan, trained) + layer_bytes(plan, rows, plan.row_tokens)
+    return sums + made + kept
+
+
+def _gradient_bytes(plan: Blueprint, trained: Any) -> int:
+    """A micro-batch's gradients: of weights of layers in the type that they are computed in."""
+    leaves = jax.tree_util.tree_leaves_with_path(trained)
+    return sum(
+        device_bytes(x) * (width(plan) if is_layer_weight(path) else 4) // 4 for path, x in leaves
+    )
 
 
 def _cast_bytes(plan: Blueprint) -> int:
@@ -142,12 +152,25 @@ def _whole_parts(plan: Blueprint) -> int:
     return (numbers * width(plan) + 4 * head) // parts_on("heads", plan.mesh)
 
 
-def _kept_of_layers(plan: Blueprint, rows: int) -> int:
-    """What the backward pass of one micro-batch finds of the forward pass."""
+def _kept_of_layers(plan: Blueprint, rows: int, backbones: int) -> int:
+    """What the backward pass of one micro-batch finds of the forward pass.
+
+    Of policy and critic both, where that is the layers' inputs alone, as the compiler for TPUs has
+    it; more than that is there of one at a time, as measured on a GPU.
+    """
     model = plan.model
-    inputs = rows * plan.row_tokens * model.hidden_size * width(plan)
-    work = 0 if plan.config.model.remat == "layer" else layer_bytes(plan, rows, plan.row_tokens)
-    return model.num_layers * (inputs + work)
+    tokens = rows * plan.row_tokens
+    inputs = tokens * model.hidden_size * width(plan)
+    match plan.config.model.remat:
+        case "layer":
+            return backbones * model.num_layers * inputs
+        case "dots":
+            # Queries, keys, values, what is attended; gate and up; the two products that are added.
+            heads = 2 * (model.num_heads + model.num_kv_heads) * model.head_dim
+            products = heads + 2 * model.intermediate_size + 2 * model.hidden_size
+            return model.num_layers * (inputs + tokens * products * width(plan))
+        case "none":
+            return model.num_layers * (inputs + layer_bytes(plan, rows, plan.row_tokens))
 
 
 def width(plan: Blueprint) -> int:
