@@ -44,10 +44,12 @@ def _run_recipe(
 ) -> dict[str, Any] | None:
     """Runs a recipe as one of the processes that it names."""
     from stepcoder_jax.cluster import joined
+    from stepcoder_jax.compiler_memory import return_compilers_memory
     from stepcoder_jax.processes import is_alone, is_first, signals_everywhere
     from stepcoder_jax.progress import Display
     from stepcoder_jax.stop import stop_on_signals
 
+    return_compilers_memory()
     with joined(config.distributed):
         everywhere = None if is_alone() else signals_everywhere
         display = Display(shows=is_first())
@@ -58,11 +60,16 @@ def _run_recipe(
 
 def evaluate(options: Namespace) -> dict[str, Any]:
     """``stepcoder eval``: pass@k, by difficulty, verdicts."""
+    with _user_errors(resumes=False):
+        if any(word.partition("=")[0] == "--data.evaluate_count" for word in options.overrides):
+            raise ConfigError("--data.evaluate_count is of a run's evaluations: here --count")
     if options.samples_file is not None:
         return _score_samples(options)
     with _user_errors(resumes=False):
+        from stepcoder_jax.compiler_memory import return_compilers_memory
         from stepcoder_jax.evaluate_model import Wanted, evaluate_model
 
+        return_compilers_memory()
         if options.extract:
             raise ConfigError("--extract is for --samples-file; of a model, set prompt.extract")
         wanted = Wanted(
@@ -191,7 +198,9 @@ def bench(options: Namespace) -> dict[str, Any]:
     """``stepcoder bench``: tokens a second and peak memory."""
     with _user_errors():
         from stepcoder_jax.bench import BenchSettings, run_bench
+        from stepcoder_jax.compiler_memory import return_compilers_memory
 
+        return_compilers_memory()
         settings = BenchSettings(
             what=options.what,
             shape=options.shape,
@@ -205,6 +214,7 @@ def bench(options: Namespace) -> dict[str, Any]:
             unroll=options.unroll,
             attention=options.attention,
             logprob_chunk_tokens=options.logprob_chunk_tokens,
+            prefill_prompts=options.prefill_prompts,
         )
         return run_bench(settings, runs=options.runs)
 
