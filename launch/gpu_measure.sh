@@ -53,20 +53,28 @@ set_up cuda
 # shellcheck disable=SC2086
 run $on_gpu .venv/bin/python -m pytest -m gpu || note_failure "the tests"
 
+rollout="--rows 256 --prefill-prompts 64"
 for attention in xla cudnn; do
-    measure rollout --shape smollm2-135m --rows 256 --attention $attention
-done
-measure rollout --shape small --rows 256
-measure rollout --shape smollm2-135m --rows 256 --lengths geometric
-measure rollout --shape qwen2.5-coder-1.5b --rows 256
-
-# 64 rows of 1024 tokens. Layers in a loop: that many compile slowly one by one.
-update="--rows 64 --prompt-tokens 512 --response-tokens 512 --attention cudnn --no-unroll"
-# shellcheck disable=SC2086
-measure update --shape smollm2-135m $update --microbatches 2 --logprob-chunk-tokens 8192
-for remat in none dots layer; do
     # shellcheck disable=SC2086
-    measure update --shape qwen2.5-coder-1.5b $update --microbatches 8 --remat $remat --logprob-chunk-tokens 4096
+    measure rollout --shape smollm2-135m $rollout --attention $attention
+done
+# shellcheck disable=SC2086
+measure rollout --shape small $rollout --attention cudnn
+# shellcheck disable=SC2086
+measure rollout --shape smollm2-135m $rollout --attention cudnn --lengths geometric
+# shellcheck disable=SC2086
+measure rollout --shape qwen2.5-coder-1.5b $rollout --attention cudnn
+
+# 64 rows of 1024 tokens. Layers in a loop copy what the backward pass is kept; one by one they compile slowly.
+update="--rows 64 --prompt-tokens 512 --response-tokens 512 --attention cudnn"
+for unroll in --no-unroll --unroll; do
+    # shellcheck disable=SC2086
+    measure update --shape smollm2-135m $update $unroll --microbatches 2 --logprob-chunk-tokens 16384
+    for microbatches in 2 4; do
+        # shellcheck disable=SC2086
+        measure update --shape qwen2.5-coder-1.5b $update $unroll --remat dots --microbatches $microbatches \
+            --logprob-chunk-tokens 8192
+    done
 done
 
 [ "$dry_run" = true ] || say "results: $out"

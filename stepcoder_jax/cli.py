@@ -286,6 +286,7 @@ def _add_bench(add: Any) -> None:
     for flag, default, text in (
         ("--prompt-tokens", 128, "of every prompt"),
         ("--response-tokens", 128, "of a response, at most"),
+        ("--prefill-prompts", 8, "prompts read together"),
         ("--logprob-chunk-tokens", 512, "positions whose logits exist at one time in an update"),
     ):
         command.add_argument(flag, type=_positive, default=default, help=f"{text} (%(default)s)")

@@ -27,6 +27,7 @@ class BenchSettings:
       prompt_tokens, response_tokens: of a row.
       lengths: of responses: ``full``: all tokens; ``geometric``: 40 on average, ``response_tokens``
         at most, four times as many rows as are decoded together. ``rollout`` only.
+      prefill_prompts: as ``sampling.prefill_prompts``.
       microbatches: pieces of an update, and of scoring.
       remat: what the backward pass of an update computes again, as ``model.remat``.
       unroll: as ``model.unroll``.
@@ -44,6 +45,7 @@ class BenchSettings:
     prompt_tokens: int = 128
     response_tokens: int = 128
     lengths: Literal["full", "geometric"] = "full"
+    prefill_prompts: int = 8
     microbatches: int = 4
     remat: str = "none"
     unroll: bool = True

@@ -165,5 +165,6 @@ def make_work(settings: BenchSettings) -> Work:
         chunk_tokens=_DECODE_CHUNK,
         stop=(),
         place=lambda tree: tree,
+        prefill_prompts=settings.prefill_prompts,
     )
     return Work(settings=settings, sampler=sampler, learner=learner)
