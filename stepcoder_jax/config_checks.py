@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ class ConfigError(ValueError):
 
 def check(config: RunConfig) -> None:
     """Raises ConfigError at the first value that cannot be used, or not beside the others."""
+    _check_numbers(config, "")
     _check_model(config)
     _check_iteration(config)
     _check_sampling(config)
@@ -28,6 +30,16 @@ def check(config: RunConfig) -> None:
 def _require(ok: bool, name: str, value: object, allowed: str) -> None:
     if not ok:
         raise ConfigError(f"{name} = {value!r}: {allowed}")
+
+
+def _check_numbers(record: object, prefix: str) -> None:
+    """NaN passes no comparison, nor fails one: a limit that is NaN is none."""
+    for field in fields(record):  # type: ignore[arg-type]
+        name, value = prefix + field.name, getattr(record, field.name)
+        if is_dataclass(value):
+            _check_numbers(value, f"{name}.")
+        is_nan = isinstance(value, float) and math.isnan(value)
+        _require(not is_nan, name, value, "must be a number")
 
 
 def _check_model(c: RunConfig) -> None:
@@ -88,6 +100,13 @@ def _check_sampling(c: RunConfig) -> None:
     _require(c.eval.temperature >= 0, "eval.temperature", c.eval.temperature, greedy)
     for name, top_p in (("sampling", c.sampling.top_p), ("eval", c.eval.top_p)):
         _require(0 < top_p <= 1, f"{name}.top_p", top_p, "in (0, 1]")
+    for name, value in (
+        ("sampling.temperature", temperature),
+        ("eval.temperature", c.eval.temperature),
+    ):
+        _require(math.isfinite(value), name, value, "must be finite")
+    gap = c.sampling.max_logprob_gap
+    _require(gap >= 0, "sampling.max_logprob_gap", gap, "must not be negative")
     _require(c.sampling.top_k >= 0, "sampling.top_k", c.sampling.top_k, "must not be negative")
     for name in ("max_new_tokens", "slots", "prefill_prompts", "chunk_tokens"):
         value = getattr(c.sampling, name)
@@ -154,6 +173,8 @@ def _check_prompt(prompt: PromptConfig) -> None:
     """What belongs to one format stays with it, and a stop string spares the block's opening."""
     only = "only the mbpp format shows solved tasks: set prompt.format = mbpp"
     _require(prompt.format == "mbpp" or not prompt.shots, "prompt.shots", prompt.shots, only)
+    empty = "an empty string would end every response at once: leave it out"
+    _require("" not in prompt.stop, "prompt.stop", prompt.stop, empty)
     fenced = prompt.extract == "fenced"
     whole = "a completion is code from its first token: set prompt.extract = whole"
     fits = not (fenced and prompt.format == "completion")

@@ -206,7 +206,7 @@ class PPOPhase:
         if gap > limit and not experience.is_stale:
             raise FloatingPointError(
                 f"iteration {experience.task.iteration + 1}: sampler and trainer differ by"
-                f" {gap:.4f} in mean log-probability, more than sampling.max_logprob_gap = {limit}"
+                f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit}"
             )
 
     def _write(self, metrics: dict[str, Any], rollouts: Sequence[Rollout]) -> None:

@@ -87,6 +87,7 @@ def shown_rollouts(
             "question": attempt.problem.question,
             "prefix": prefix,
             "response": attempt.program.text[len(prefix) :],
+            "stopped": attempt.sample.stopped,
             "verdict": attempt.result.verdict.value,
             "reward": rollout.score,
             "stage": rollout.stage,

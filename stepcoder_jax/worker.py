@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 from stepcoder_executor import Executor, Request, Result, parse_result, result_to_json
 
@@ -212,4 +213,6 @@ def share_before(moment: float, spans: Sequence[tuple[float, float]]) -> float |
 
 def row_keys(seed_key: PRNGKeyArray, first: int, count: int) -> Key[Array, " B"]:
     """Keys of rows ``first`` … ``first + count - 1`` of a run: each row has its own, for ever."""
-    return jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(jnp.arange(first, first + count))
+    # The host adds: on the device 0 is not added, and the second iteration would compile it.
+    numbers = jnp.asarray(np.arange(first, first + count, dtype=np.uint32))
+    return jax.vmap(lambda i: jax.random.fold_in(seed_key, i))(numbers)

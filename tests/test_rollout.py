@@ -10,6 +10,7 @@ from stepcoder_executor import IoTests, Request, Result, Verdict
 
 from stepcoder_jax.config import ExecutorSettings, FGOConfig, RewardConfig
 from stepcoder_jax.limits import LimitRule
+from stepcoder_jax.ppo_metrics import shown_rollouts
 from stepcoder_jax.program import TokenBytes, assemble
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.rewards import Outcome, Reward, RewardFunction, Weight, verdict_score
@@ -75,6 +76,11 @@ def test_a_rollout_has_its_verdicts_score_and_trains_what_was_executed() -> None
     assert done.score == -0.3
     # The program is "ab" + "cdef": c and d ran, e and f did not, the end token always counts.
     assert done.is_trained.tolist() == [True, True, False, False, True]
+
+
+def test_what_is_shown_of_a_rollout_says_why_it_ended() -> None:
+    (shown,) = shown_rollouts([rollout(attempt("cdef", Verdict.FAILED))], BYTES)
+    assert (shown["response"], shown["stopped"]) == ("cdef", "end_token")
 
 
 def test_everything_of_a_program_that_does_not_compile_is_trained() -> None:
@@ -201,6 +207,14 @@ def test_a_rows_key_depends_on_its_number_alone() -> None:
     whole = jax.random.key_data(row_keys(key, 0, 12))
     np.testing.assert_array_equal(jax.random.key_data(row_keys(key, 8, 4)), whole[8:])
     assert len(np.unique(whole, axis=0)) == 12
+
+
+def test_the_keys_of_a_later_iteration_compile_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    key = jax.random.key(7)
+    row_keys(key, 0, 13)
+    with jax.log_compiles():
+        row_keys(key, 13, 13)
+    assert not [record for record in caplog.messages if "Compiling" in record]
 
 
 def test_a_response_longer_than_every_bucket_is_an_error() -> None:

@@ -28,6 +28,8 @@ _REQUIRED: Mapping[str, str] = {
     "rms_norm_eps": "rms_norm_eps",
 }
 
+_SIZES = (*(key for key in _REQUIRED if key != "rms_norm_eps"), "num_key_value_heads", "head_dim")
+
 _READ = frozenset(
     {
         *_REQUIRED,
@@ -101,6 +103,7 @@ def read(hf: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in hf]
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
+    _refuse_sizes(hf)
     fields = {ours: hf[theirs] for theirs, ours in _REQUIRED.items()}
     rope = _rope(hf)
     return fields | {
@@ -159,6 +162,18 @@ def _refuse_unknown(hf: Mapping[str, Any]) -> None:
                 f"{key} = {value!r}: this option of config.json is unknown to the decoder; "
                 "remove it if it does not change what the model computes"
             )
+
+
+def _refuse_sizes(hf: Mapping[str, Any]) -> None:
+    for key in _SIZES:
+        value = hf.get(key)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{key} = {value!r} must be a positive whole number")
+        if value is None and key in _REQUIRED:
+            raise ValueError(f"config.json lacks {key}: it is null")
+    epsilon = hf["rms_norm_eps"]
+    if not isinstance(epsilon, int | float) or not epsilon > 0:
+        raise ValueError(f"rms_norm_eps = {epsilon!r} must be a positive number")
 
 
 def _refuse_window(hf: Mapping[str, Any], model_type: str) -> None:

@@ -144,7 +144,10 @@ def read_config(path: Path) -> ModelConfig:
         ModelLoadError: it is missing, not JSON, or of a model that the decoder does not compute.
     """
     try:
-        return ModelConfig.from_hf(json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("holds no JSON object")
+        return ModelConfig.from_hf(content)
     except FileNotFoundError as error:
         raise ModelLoadError(f"{path}: no such file; a model folder needs it") from error
     except ValueError as error:

@@ -78,6 +78,10 @@ def test_the_flat_and_the_nested_form_of_rope_read_the_same() -> None:
         (QWEN3 | {"head_dim": None}, "lacks head_dim"),
         ({"num_key_value_heads": 3}, "num_heads = 4 must be a multiple of num_kv_heads = 3"),
         ({"head_dim": 5}, "head_dim = 5 must be even"),
+        ({"hidden_size": "16"}, "hidden_size = '16' must be a positive whole number"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads = 0 must be a positive whole number"),
+        ({"num_hidden_layers": None}, "num_hidden_layers: it is null"),
+        ({"rms_norm_eps": "1e-6"}, "rms_norm_eps = '1e-6' must be a positive number"),
     ],
 )
 def test_what_the_decoder_does_not_compute_is_refused_by_name(change: dict, message: str) -> None:

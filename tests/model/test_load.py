@@ -134,6 +134,9 @@ def test_missing_and_broken_files_are_named(folder: Path, tmp_path: Path) -> Non
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelLoadError, match=r"config\.json: Expecting"):
         load_model(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(ModelLoadError, match=r"config\.json: holds no JSON object"):
+        load_model(folder)
     (folder / "config.json").unlink()
     with pytest.raises(ModelLoadError, match=r"config\.json: no such file"):
         load_model(folder)
