@@ -94,6 +94,11 @@ def test_data_stats_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             1,
             ["nowhere"],
         ),
+        (
+            ["eval", "--model", ".", "--problems", "p", "--data.evaluate_count", "5"],
+            2,
+            ["--data.evaluate_count", "--count"],
+        ),
         (["data", "check", "--problems", "nowhere.jsonl"], 1, ["nowhere.jsonl"]),
         (["data", "stats", "--problems", "builtin:nope"], 1, ["nope", "heldout"]),
         (["bench", "update", "--shape", "huge"], 2, ["huge", "small"]),

@@ -235,6 +235,15 @@ def test_a_second_build_changes_nothing_and_other_values_are_refused(tmp_path, c
     assert build(tmp_path, capsys, rows=rows[:1])[0] == 2
 
 
+def test_a_build_of_other_rules_is_not_gone_on_with(tmp_path, capsys, monkeypatch):
+    rows = ALL[:1]
+    assert build(tmp_path, capsys, rows=rows)[0] == 0
+    monkeypatch.setattr("stepcoder_jax.data.refinement.settings.RULES", 0)
+    status, said = build(tmp_path, capsys, rows=rows)
+    assert status == 2
+    assert "rules: 1, now 0" in said
+
+
 def test_a_kill_loses_only_what_was_under_way(tmp_path, capsys):
     rows = [row(k, [STABLE, OTHER]) for k in range(60)]
     source, out = tmp_path / "rows.jsonl", tmp_path / "out"

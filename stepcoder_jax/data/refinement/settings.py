@@ -7,6 +7,9 @@ from typing import Any
 
 from stepcoder_jax.config import ConfigError, ExecutorSettings
 
+# Raised whenever the code may come to think otherwise of a row that it has settled.
+RULES = 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
@@ -65,6 +68,7 @@ class BuildSettings:
     def of_rows(self) -> dict[str, Any]:
         """What each row's fate depends on: a journal of other values cannot be gone on with."""
         return {
+            "rules": RULES,
             "problems": self.problems,
             "runs": self.runs,
             "solutions": self.solutions,
