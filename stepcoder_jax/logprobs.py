@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from stepcoder_jax.masked import at_least_float32
+from stepcoder_jax.model.head_product import head_product
 
 type Head = Callable[[Float[Array, "B C D"]], Float[Array, "B C V"]]
 
@@ -53,7 +54,9 @@ def token_logprobs(
         chunk_tokens: about how many tokens, over all rows together, to score at once, >= 1.
         with_entropy: whether to compute the entropy too; None otherwise.
     """
-    project: Head = head if callable(head) else lambda states: project_linearly(states, head)
+    project: Head = (
+        head if callable(head) else lambda states: head_product(states, head, "bcd,dv->bcv")
+    )
     rows, length, _ = hidden.shape
     if length == 1:
         nothing = jnp.zeros((rows, 1), jnp.float32)
@@ -149,18 +152,6 @@ def score_logits(
         probabilities = jnp.exp(scaled - log_total[..., None])
         entropy = log_total - jnp.sum(probabilities * scaled, axis=-1)
     return TokenLogprobs(logprobs=chosen - log_total, entropy=entropy)
-
-
-def project_linearly(
-    states: Float[Array, "B C D"], head: Float[Array, "D V"]
-) -> Float[Array, "B C V"]:
-    """Logits of a linear output layer: the products in the type of `states`, summed in float32."""
-    return jnp.einsum(
-        "bcd,dv->bcv",
-        states,
-        head.astype(states.dtype),
-        preferred_element_type=jnp.promote_types(states.dtype, jnp.float32),
-    )
 
 
 def chunk_shape(positions: int, rows: int, chunk_tokens: int) -> tuple[int, int]:

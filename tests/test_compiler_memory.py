@@ -47,6 +47,10 @@ def test_without_such_a_library_nothing_happens(
 ) -> None:
     monkeypatch.setattr(compiler_memory.sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    listeners: list[object] = []
+    listen = "register_event_duration_secs_listener"
+    monkeypatch.setattr(jax.monitoring, listen, listeners.append)
     compiler_memory.return_compilers_memory.cache_clear()
     compiler_memory.return_compilers_memory()
     compiler_memory.return_compilers_memory.cache_clear()
+    assert not listeners

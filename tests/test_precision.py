@@ -1,30 +1,22 @@
 """Computing in bfloat16 with float32 parameters: what is rounded, and what adds up in what."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
 from stepcoder_jax.learner.pieces import accumulate
-from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import REMAT_POLICIES, Decoder
 from stepcoder_jax.model.init import critic_from_policy, init_policy
 from stepcoder_jax.model.precision import as_computed
 from stepcoder_jax.types import TrainBatch
 
-CONFIG = ModelConfig(
-    vocab_size=40,
-    hidden_size=16,
-    intermediate_size=24,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=4,
-    max_position_embeddings=64,
-    attention_bias=True,
-    tie_word_embeddings=False,
-)
+CONFIG = replace(SHAPES["tiny-test"], attention_bias=True, tie_word_embeddings=False)
 
 
 def paths(tree: dict, dtype: str) -> set[str]:
@@ -51,7 +43,7 @@ def test_weights_of_layers_are_rounded_and_nothing_else() -> None:
 @pytest.mark.parametrize("remat", ["none", "layer", "dots"])
 def test_rounding_beforehand_changes_no_number_of_the_forward_pass(remat: str) -> None:
     policy = init_policy(jax.random.key(0), CONFIG)
-    tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, 40)
+    tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, CONFIG.vocab_size)
     positions = jnp.broadcast_to(jnp.arange(7), (2, 7))
     decoder = Decoder(CONFIG, dtype=jnp.bfloat16, remat=remat)
     critic = Critic(CONFIG, dtype=jnp.bfloat16, remat=remat)
@@ -93,15 +85,8 @@ def test_gradients_add_up_in_the_type_of_the_parameters(pieces: int) -> None:
         np.testing.assert_array_equal(grads["layers"]["kernel"], np.full(4, expected))
 
 
-class Named:
-    """What a policy of recomputation looks at, of an operation that needs a GPU to be traced."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 def test_dots_keeps_what_cudnn_attended_and_layer_does_not() -> None:
-    forward = Named("dot_product_attention_fwd_wrapper")
+    forward = fused_attention_stablehlo._dot_product_attention_fwd_p_wrapper
     assert REMAT_POLICIES["dots"](forward)
     assert not REMAT_POLICIES["layer"](forward)
-    assert not REMAT_POLICIES["dots"](Named("exp"))
+    assert not REMAT_POLICIES["dots"](jax.lax.exp_p)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_smollm2_prompts import PREFIX_END, PROBLEM, SOLUTION, START
+from prompt_ids import PromptIds
+from test_smollm2_prompts import START
 from test_smollm2_prompts import TEXTS as SMOLLM2_TEXTS
 
-from stepcoder_jax.data.prompts import PromptBuilder
-from stepcoder_jax.eval_styles import STYLES
 from stepcoder_jax.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_gguf
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "deepseek_prompts.json"
@@ -89,32 +88,20 @@ def test_the_turn_of_a_chat_is_the_published_ids(
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_prompts_are_these_ids(tokenizer: Tokenizer, goldens: dict[str, Any], style: str) -> None:
-    text, given = TEXTS[style]
-    prompt = PromptBuilder(tokenizer=tokenizer, config=STYLES[style]).prompt(PROBLEM)
-    assert list(prompt.tokens) == goldens[style]["prompt"]
-    assert tokenizer.decode(prompt.tokens) == text
-    assert tokenizer.decode(prompt.prefix) == given
+    PromptIds(tokenizer, goldens, style).check_prompt(*TEXTS[style])
 
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_prompts_with_a_prefix_are_these_ids(
     tokenizer: Tokenizer, goldens: dict[str, Any], style: str
 ) -> None:
-    builder = PromptBuilder(tokenizer=tokenizer, config=STYLES[style])
-    prompt = builder.prompt(PROBLEM, PREFIX_END)
-    assert list(prompt.tokens) == goldens[style]["with_prefix"]
-    assert list(prompt.prefix) == goldens[style]["prefix"]
-    assert tokenizer.decode(prompt.prefix) == START
+    assert PromptIds(tokenizer, goldens, style).check_prefix() == START
 
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_examples_are_these_ids(tokenizer: Tokenizer, goldens: dict[str, Any], style: str) -> None:
-    example = PromptBuilder(tokenizer=tokenizer, config=STYLES[style]).example(PROBLEM)
-    answer = example.tokens[-example.answer_tokens :]
-    assert list(answer) == goldens[style]["answer"]
-    assert answer[-1] == tokenizer.eos_token_id
     _, given = TEXTS[style]
-    assert SOLUTION.removeprefix(given) in tokenizer.decode(answer)
+    PromptIds(tokenizer, goldens, style).check_example(given)
 
 
 def test_a_folder_begins_its_texts_where_its_configuration_says_so(

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import tokenizers
-from test_smollm2_prompts import PREFIX_END, PROBLEM, SOLUTION, START
+from prompt_ids import PromptIds
+from test_smollm2_prompts import START
 from test_smollm2_prompts import TEXTS as SMOLLM2_TEXTS
 from tokenizers import decoders, models, pre_tokenizers
 
-from stepcoder_jax.data.prompts import PromptBuilder
-from stepcoder_jax.eval_styles import STYLES
 from stepcoder_jax.model.tokenizer import Tokenizer
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "qwen_prompts.json"
@@ -76,11 +75,7 @@ def test_the_turns_of_a_chat_are_the_published_ids(
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_prompts_are_these_ids(tokenizer: Tokenizer, goldens: dict[str, Any], style: str) -> None:
-    text, given = TEXTS[style]
-    prompt = PromptBuilder(tokenizer=tokenizer, config=STYLES[style]).prompt(PROBLEM)
-    assert list(prompt.tokens) == goldens[style]["prompt"]
-    assert tokenizer.decode(prompt.tokens) == text
-    assert tokenizer.decode(prompt.prefix) == given
+    PromptIds(tokenizer, goldens, style).check_prompt(*TEXTS[style])
 
 
 @pytest.mark.parametrize("style", TEXTS)
@@ -88,18 +83,10 @@ def test_prompts_with_a_prefix_are_these_ids(
     tokenizer: Tokenizer, goldens: dict[str, Any], style: str
 ) -> None:
     """The vocabulary has `.\"\"\"` and the line break behind it as one token: it is not cut."""
-    builder = PromptBuilder(tokenizer=tokenizer, config=STYLES[style])
-    prompt = builder.prompt(PROBLEM, PREFIX_END)
-    assert list(prompt.tokens) == goldens[style]["with_prefix"]
-    assert list(prompt.prefix) == goldens[style]["prefix"]
-    assert START.startswith(tokenizer.decode(prompt.prefix))
+    assert START.startswith(PromptIds(tokenizer, goldens, style).check_prefix())
 
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_examples_are_these_ids(tokenizer: Tokenizer, goldens: dict[str, Any], style: str) -> None:
-    example = PromptBuilder(tokenizer=tokenizer, config=STYLES[style]).example(PROBLEM)
-    answer = example.tokens[-example.answer_tokens :]
-    assert list(answer) == goldens[style]["answer"]
-    assert answer[-1] == tokenizer.eos_token_id
     _, given = TEXTS[style]
-    assert SOLUTION.removeprefix(given) in tokenizer.decode(answer)
+    PromptIds(tokenizer, goldens, style).check_example(given)
