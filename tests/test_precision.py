@@ -77,7 +77,7 @@ def test_gradients_add_up_in_the_type_of_the_parameters(pieces: int) -> None:
         slope = jnp.sum(weights)
         return (jnp.sum(kernel) * slope.astype(kernel.dtype)).astype(jnp.float32), slope
 
-    grads, stats = accumulate(loss, params, batch, pieces, jnp.bfloat16)
+    grads, stats = accumulate(loss, params, batch, pieces, Decoder(CONFIG, dtype=jnp.bfloat16))
     assert grads["layers"]["kernel"].dtype == jnp.float32
     assert stats.shape == (pieces,)
     if pieces > 1:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
+from stepcoder_jax.model.critic import Critic
+from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.layer_stack import layers_apart, layers_together
 from stepcoder_jax.model.precision import as_computed
 from stepcoder_jax.sharding import constrained
 from stepcoder_jax.types import TrainBatch
@@ -17,32 +19,35 @@ def accumulate[Tree, Stats](
     params: Tree,
     batch: TrainBatch,
     pieces: int,
-    dtype: DTypeLike,
+    model: Decoder | Critic,
 ) -> tuple[Tree, Stats]:
     """Gradients summed over micro-batches, and each one's statistics stacked.
 
     The losses divide by counts over the whole mini-batch, so their sum is the mini-batch's loss.
 
     Args:
-        dtype: what the models compute in. The weights of layers are rounded to it once, not at
-            every micro-batch; gradients add up in the parameters' own type.
+        model: what is done once, not at every micro-batch, follows from it: the weights of layers
+            are rounded to its type (gradients add up in the parameters' own), and, where layers
+            are compiled one by one, taken out of the arrays of all layers and put back.
     """
-    computed = as_computed(params, dtype)
 
-    def gradient(piece: TrainBatch) -> tuple[Tree, Stats]:
+    def gradient(computed: Tree, piece: TrainBatch) -> tuple[Tree, Stats]:
         return jax.grad(loss, has_aux=True)(computed, piece)
 
     if pieces == 1:
-        grads, stats = gradient(batch)
+        grads, stats = gradient(as_computed(params, model.dtype), batch)
         grads = jax.tree.map(lambda x, of: x.astype(of.dtype), grads, params)
         return grads, jax.tree.map(lambda x: x[None], stats)
 
+    lone = layers_apart(params) if model.unroll else params
+    computed = as_computed(lone, model.dtype)
+
     def add(total: Tree, piece: TrainBatch) -> tuple[Tree, Stats]:
-        grads, stats = gradient(piece)
+        grads, stats = gradient(computed, piece)
         return jax.tree.map(jnp.add, total, grads), stats
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return jax.lax.scan(add, zeros, split(batch, pieces))
+    total, stats = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, lone), split(batch, pieces))
+    return layers_together(total), stats
 
 
 def split[Tree](tree: Tree, pieces: int) -> Tree:

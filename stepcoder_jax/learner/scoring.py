@@ -12,6 +12,7 @@ from stepcoder_jax.learner.settings import Learner
 from stepcoder_jax.logprobs import TokenLogprobs, window_logprobs
 from stepcoder_jax.model.apply import head_values, hidden_states, values_after
 from stepcoder_jax.model.decoder import unembed
+from stepcoder_jax.model.layer_stack import layers_apart
 from stepcoder_jax.model.lora import critic_weights, policy_weights
 from stepcoder_jax.types import Params
 
@@ -46,6 +47,8 @@ def score(
     frozen: Params | None = None,
 ) -> Scores:
     """Runs the models over finished rollouts, ``pieces`` row groups one after the other."""
+    if learner.policy.unroll:
+        policy, reference, critic, frozen = layers_apart((policy, reference, critic, frozen))
 
     def score_piece(piece: tuple[Int[Array, "b T"], Bool[Array, "b T"]]) -> Scores:
         tokens, is_response = piece

@@ -35,6 +35,7 @@ from stepcoder_jax.learner.stats import (
 from stepcoder_jax.losses import ValueLoss
 from stepcoder_jax.model.config import ModelConfig
 from stepcoder_jax.model.init import critic_from_policy, critic_head
+from stepcoder_jax.model.layer_stack import layers_apart
 from stepcoder_jax.types import Params, TrainBatch, TrainState
 
 # Parameters, and their optimizer's state.
@@ -81,10 +82,14 @@ def update(
       The state, ``step`` counted only if everything was finite; the critic's part is None without
       one.
     """
+    if learner.policy.unroll:
+        frozen = layers_apart(frozen)
     of_critic: CriticStats | None = None
     match learner.critic_kind:
         case "separate":
             moved, of_policy = _step_policy(state, batch, learner, frozen)
+            # Or XLA begins with the critic while the policy's gradient still takes memory.
+            moved = jax.lax.optimization_barrier(moved)
             moved, of_critic = _step_critic(moved, batch, learner, frozen)
         case "shared":
             moved, of_policy, of_critic = _step_both(state, batch, learner, frozen)
@@ -131,9 +136,7 @@ def _step_policy(
         hidden = policy_hidden(learner, policy, piece.tokens, frozen)
         return policy_objective(learner, policy, hidden, piece, counts, state.beta, frozen)
 
-    grads, pieces = accumulate(
-        loss, state.policy, batch, learner.ppo.microbatches, learner.policy.dtype
-    )
+    grads, pieces = accumulate(loss, state.policy, batch, learner.ppo.microbatches, learner.policy)
     stats = policy_stats(pieces, optax.tree.norm(grads))
     return _move_policy(state, grads, learner, stats.policy_is_finite), stats
 
@@ -169,7 +172,7 @@ def _step_critic_on(
         return value_objective(learner, values, piece, counts)
 
     pieces_each = learner.ppo.microbatches // learner.critic_steps
-    grads, pieces = accumulate(loss, state.critic, batch, pieces_each, learner.critic.dtype)
+    grads, pieces = accumulate(loss, state.critic, batch, pieces_each, learner.critic)
     stats = critic_stats(pieces, optax.tree.norm(grads))
     return _move_critic(state, grads, learner, stats.critic_is_finite), stats
 
@@ -193,7 +196,7 @@ def _step_both(
 
     models = (state.policy, state.critic)
     (of_backbone, of_head), pieces = accumulate(
-        loss, models, batch, learner.ppo.microbatches, learner.policy.dtype
+        loss, models, batch, learner.ppo.microbatches, learner.policy
     )
     of_policy = policy_stats(pieces[0], optax.tree.norm(of_backbone))
     of_critic = critic_stats(pieces[1], optax.tree.norm(of_head))

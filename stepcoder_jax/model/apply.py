@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from stepcoder_jax.model.cache import KVCache
 from stepcoder_jax.model.critic import Critic, value_head
 from stepcoder_jax.model.decoder import Decoder, Params
+from stepcoder_jax.model.layer_stack import layers_together
 from stepcoder_jax.model.layers import ADAPTERS
 
 
@@ -81,7 +82,10 @@ def head_values(head: Params, hidden: Float[Array, "B T D"]) -> Float[Array, "B 
 
 
 def _variables(params: Params, adapters: Params | None) -> dict[str, Params]:
-    return {"params": params} if adapters is None else {"params": params, ADAPTERS: adapters}
+    """Layers may lie apart, as ``layers_apart`` leaves them: XLA then copies none together."""
+    variables = {"params": params} if adapters is None else {"params": params, ADAPTERS: adapters}
+    together: dict[str, Params] = layers_together(variables)
+    return together
 
 
 def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:

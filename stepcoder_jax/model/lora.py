@@ -147,9 +147,11 @@ def _merged(
 
 
 def _scaled(adapters: Params, lora: LoRAConfig) -> Params:
-    flat = traverse.flatten_dict(dict(adapters))
-    scaled = {path: x * lora.scale if path[-1] == "b" else x for path, x in flat.items()}
-    return traverse.unflatten_dict(scaled)
+    def scaled(path: Any, x: Array) -> Array:
+        return x * lora.scale if path[-1].key == "b" else x
+
+    of_tree: Params = jax.tree_util.tree_map_with_path(scaled, adapters)
+    return of_tree
 
 
 def _boxed_adapters(rng: PRNGKeyArray, config: ModelConfig, lora: LoRAConfig) -> dict[str, Any]:

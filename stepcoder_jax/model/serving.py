@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stepcoder_jax.model.decoder import Decoder, Params
+from stepcoder_jax.model.layer_stack import unstacked
 from stepcoder_jax.model.product import held, product
 from stepcoder_jax.sharding import constrained
 
@@ -38,9 +39,7 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
       A copy, ``held`` as products read it: one tree a layer; every matrix outputs × inputs;
       queries, keys and values in one matrix, gate and up in another.
     """
-    stacked = params["layers"]
-    n_layers = jax.tree.leaves(stacked)[0].shape[0]
-    layers = [_layer(jax.tree.map(lambda x, i=i: x[i], stacked)) for i in range(n_layers)]
+    layers = [_layer(layer) for layer in unstacked(params["layers"])]
     whole = {name: value for name, value in params.items() if name != "layers"}
     if "unembedding" in whole:
         whole["unembedding"] = whole["unembedding"].T
