@@ -113,7 +113,8 @@ class RollCall:
 
 def _on_process_0(address: str) -> LastWord:
     return LastWord(
-        f"process 0 of the run was lost: nobody listens at its address {address} any more. The same"
-        " command on every host goes on from the last checkpoint",
+        f"process 0 of the run was lost: nobody listens at its address {address} any more (if JAX"
+        " names another one above, that was lost before it). The same command on every host goes on"
+        " from the last checkpoint",
         unless=address,
     )

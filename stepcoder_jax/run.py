@@ -23,6 +23,9 @@ from stepcoder_jax.workshop import Workshop
 # What each use of randomness folds into the run's key.
 SFT_KEY, PPO_KEY, EVAL_KEY, LORA_KEY = 0, 1, 2, 3
 
+# How many problems that are left out are named.
+_MOST_NAMED = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -97,6 +100,8 @@ def _content(data: RunData) -> dict[str, str]:
 
 
 def say_left_out(run: Run, reason: str, ids: Sequence[str]) -> None:
-    """Tells how many of the run's problems cannot be used, and why."""
+    """Tells how many of the run's problems cannot be used, which, and why."""
     if ids:
-        run.display.say(f"{len(ids)} problems: {reason} (first: {ids[0]})")
+        more = ", …" if len(ids) > _MOST_NAMED else ""
+        named = ", ".join(ids[:_MOST_NAMED]) + more
+        run.display.say(f"{len(ids)} problems: {reason}: {named}")

@@ -18,7 +18,7 @@ from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
-from stepcoder_jax.run import prepare
+from stepcoder_jax.run import prepare, say_left_out
 from stepcoder_jax.run_dir import RunDir, RunDirError, read_config
 from stepcoder_jax.stop import Interrupted, StopRequest
 from stepcoder_jax.train import train
@@ -198,6 +198,21 @@ def test_buckets_shorter_than_every_prompt_are_refused_before_sft(tmp_path: Path
     with pytest.raises(ConfigError, match="no problem fits"):
         train(config, Display(), StopRequest())
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_problems_that_are_left_out_are_named_up_to_ten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = recipe(tmp_path)
+    with closing(RunDir.open(config)) as folder, executor(config.executor) as client:
+        run = prepare(config, folder, client, Display(), StopRequest())
+    ids = [f"mine/{i}" for i in range(11)]
+    capsys.readouterr()
+    for some in (ids, ids[:10], ids[:1], []):
+        say_left_out(run, "too long", some)
+    ten = ", ".join(ids[:10])
+    said = [f"11 problems: too long: {ten}, …", f"10 problems: too long: {ten}"]
+    assert capsys.readouterr().err.splitlines() == [*said, "1 problems: too long: mine/0"]
 
 
 def test_weights_of_another_shape_are_refused(whole: Path, tmp_path: Path) -> None:

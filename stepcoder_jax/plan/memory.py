@@ -118,22 +118,22 @@ def _row_work(plan: Blueprint, rows: int) -> int:
 
 
 def _backwards(plan: Blueprint, rows: int) -> int:
-    """Gradients of all that is trained, and what they are made of; one model does not wait."""
-    trained = (plan.policy, plan.critic)
-    sums = device_bytes(trained) if plan.config.ppo.microbatches > 1 else 0
-    backbones = 2 if plan.learner.critic_kind == "separate" else 1
-    kept = backbones * _cast_bytes(plan) + _kept_of_layers(plan, rows, backbones)
+    """Gradients of one model, and what they are made of; a separate critic's step waits."""
+    is_separate = plan.learner.critic_kind == "separate"
+    steps = (plan.policy, plan.critic) if is_separate else ((plan.policy, plan.critic),)
+    gradients = max(_gradient_bytes(plan, trained) for trained in steps)
+    kept = _cast_bytes(plan) + _kept_of_layers(plan, rows)
     # Of one layer at a time there are gradients, too.
-    made = _gradient_bytes(plan, trained) + layer_bytes(plan, rows, plan.row_tokens)
-    return sums + made + kept
+    return gradients + kept + layer_bytes(plan, rows, plan.row_tokens)
 
 
 def _gradient_bytes(plan: Blueprint, trained: Any) -> int:
-    """A micro-batch's gradients: of weights of layers in the type that they are computed in."""
+    """Of weights of layers in the type that they are computed in; and the sums of micro-batches."""
     leaves = jax.tree_util.tree_leaves_with_path(trained)
-    return sum(
+    of_one = sum(
         device_bytes(x) * (width(plan) if is_layer_weight(path) else 4) // 4 for path, x in leaves
     )
+    return of_one + (device_bytes(trained) if plan.config.ppo.microbatches > 1 else 0)
 
 
 def _cast_bytes(plan: Blueprint) -> int:
@@ -152,18 +152,14 @@ def _whole_parts(plan: Blueprint) -> int:
     return (numbers * width(plan) + 4 * head) // parts_on("heads", plan.mesh)
 
 
-def _kept_of_layers(plan: Blueprint, rows: int, backbones: int) -> int:
-    """What the backward pass of one micro-batch finds of the forward pass.
-
-    Of policy and critic both, where that is the layers' inputs alone, as the compiler for TPUs has
-    it; more than that is there of one at a time, as measured on a GPU.
-    """
+def _kept_of_layers(plan: Blueprint, rows: int) -> int:
+    """What the backward pass of one micro-batch finds of the forward pass."""
     model = plan.model
     tokens = rows * plan.row_tokens
     inputs = tokens * model.hidden_size * width(plan)
     match plan.config.model.remat:
         case "layer":
-            return backbones * model.num_layers * inputs
+            return model.num_layers * inputs
         case "dots":
             # Queries, keys, values, what is attended; gate and up; the two products that are added.
             heads = 2 * (model.num_heads + model.num_kv_heads) * model.head_dim
