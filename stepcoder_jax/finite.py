@@ -1,4 +1,6 @@
-"""Whether a batch holds numbers that can be trained on."""
+"""Whether what is trained on, or has been trained, holds nothing but numbers."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,3 +19,9 @@ def finite_fields(batch: TrainBatch) -> dict[str, Bool[Array, ""]]:
         for name, x in floating.items()
     }
     return {name: jnp.all(jnp.isfinite(x)) for name, x in inside.items()}
+
+
+@jax.jit
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether every entry of every array is."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))

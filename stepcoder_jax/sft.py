@@ -14,6 +14,7 @@ from stepcoder_jax.checkpoint import CheckpointStore
 from stepcoder_jax.config import WHOLE_MODELS, LoRAConfig, OptimizerConfig, SFTConfig
 from stepcoder_jax.data.example_rows import ExampleRows
 from stepcoder_jax.data.order import ProblemOrder, own_rows
+from stepcoder_jax.finite import all_finite
 from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.masked import masked_mean
 from stepcoder_jax.model.apply import hidden_states
@@ -121,7 +122,7 @@ class SFTPhase:
 
         Raises:
           Interrupted: a stop was asked for; the state is saved.
-          FloatingPointError: the loss is not finite.
+          FloatingPointError: the loss, or what would be saved, is not finite.
         """
         order = ProblemOrder(len(self.rows), seed=self.seed)
         done = int(state.step)
@@ -161,6 +162,12 @@ class SFTPhase:
         return SFTBatch(**place_own_rows(fields, len(chosen), self.mesh))
 
     def _save(self, store: CheckpointStore, number: int, state: TrainState) -> None:
+        # The loss is from before the step, and not looked at after every one.
+        if not all_finite((state.policy, state.policy_opt)):
+            raise FloatingPointError(
+                f"sft step {number}: parameters or moments are not finite, and were not saved;"
+                " lower sft.optimizer.learning_rate"
+            )
         store.save(number, state, {"logs": self.run.marks()})
 
     def _log(self, number: int, loss: float, used: float, seconds: float) -> dict[str, str]:

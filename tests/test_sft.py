@@ -154,7 +154,14 @@ class StopAt(StopRequest):
         super().check()
 
 
-def fine_tuned(folder: Path, *, is_packed: bool, stops: Sequence[int] = ()) -> TrainState:
+def fine_tuned(
+    folder: Path,
+    *,
+    is_packed: bool,
+    stops: Sequence[int] = (),
+    step: SFTStep = STEP,
+    checkpoint_every: int = 100,
+) -> TrainState:
     """The phase's last state, after being stopped before the given steps of each begun anew."""
     # Fewer rows than the steps take: the last steps are in the second pass.
     config = SFTConfig(steps=STEPS, batch=2, row_tokens=WIDTH, packing=is_packed)
@@ -167,7 +174,7 @@ def fine_tuned(folder: Path, *, is_packed: bool, stops: Sequence[int] = ()) -> T
             closing(CheckpointStore(run.checkpoints("sft"), keep=1)) as store,
         ):
             phase = SFTPhase(
-                step=STEP,
+                step=step,
                 frozen=None,
                 config=config,
                 rows=rows,
@@ -176,9 +183,9 @@ def fine_tuned(folder: Path, *, is_packed: bool, stops: Sequence[int] = ()) -> T
                 run=run,
                 display=Display(),
                 stop=stop,
-                checkpoint_every=100,
+                checkpoint_every=checkpoint_every,
             )
-            state = init_sft_state(STEP, policy())
+            state = init_sft_state(step, policy())
             state = state if store.latest is None else store.restore(state).state
             try:
                 return phase.train(state, store)
@@ -201,3 +208,17 @@ def test_a_phase_stopped_in_the_middle_of_a_pass_ends_as_one_that_was_not(
     assert rows[0]["used_fraction"] == rows[1]["used_fraction"]
     assert rows[0]["loss"] == rows[1]["loss"]
     assert (rows[0]["used_fraction"] > 0.8) == is_packed
+
+
+@pytest.mark.parametrize(("stops", "checkpoint_every", "saved"), [((3,), 100, 0), ((), 1, 1)])
+def test_parameters_that_are_not_finite_are_not_saved(
+    tmp_path: Path, stops: Sequence[int], checkpoint_every: int, saved: int
+) -> None:
+    """The first step makes them huge, the second not finite; the loss is seen after the 5th."""
+    hasty = replace(STEP, optimizer=replace(PLAIN, learning_rate=1e30))
+    with pytest.raises(FloatingPointError, match=r"sft step 2: parameters .* were not saved; lower"):
+        fine_tuned(
+            tmp_path, is_packed=True, stops=stops, step=hasty, checkpoint_every=checkpoint_every
+        )
+    with closing(CheckpointStore(tmp_path / "checkpoints" / "sft", keep=1)) as store:
+        assert (store.latest or 0) == saved

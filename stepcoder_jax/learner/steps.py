@@ -114,6 +114,8 @@ def update_critic(
     """
     if learner.critic_kind == "none":
         raise ValueError(f"there is no critic with ppo.advantage = {learner.ppo.advantage}")
+    if learner.policy.unroll:
+        frozen = layers_apart(frozen)
     moved, stats = _step_critic(state, batch, learner, frozen)
     return replace(moved, step=state.step + stats.critic_is_finite), stats
 
@@ -162,10 +164,11 @@ def _step_critic_on(
     batch: TrainBatch, state: TrainState, learner: Learner, frozen: Params | None
 ) -> tuple[TrainState, CriticStats]:
     counts = denominators(batch, learner)
+    policy = layers_apart(state.policy) if learner.policy.unroll else state.policy
 
     def loss(critic: Params, piece: TrainBatch) -> tuple[Float[Array, ""], ValueLoss]:
         if learner.critic_kind == "shared":
-            hidden = policy_hidden(learner, state.policy, piece.tokens, frozen)
+            hidden = policy_hidden(learner, policy, piece.tokens, frozen)
             values = shared_values(critic, hidden)
         else:
             values = state_values(learner, critic, piece.tokens, frozen)
