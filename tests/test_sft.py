@@ -216,7 +216,7 @@ def test_parameters_that_are_not_finite_are_not_saved(
 ) -> None:
     """The first step makes them huge, the second not finite; the loss is seen after the 5th."""
     hasty = replace(STEP, optimizer=replace(PLAIN, learning_rate=1e30))
-    with pytest.raises(FloatingPointError, match=r"sft step 2: parameters .* were not saved; lower"):
+    with pytest.raises(FloatingPointError, match=r"sft step 2: parameters .* were not saved"):
         fine_tuned(
             tmp_path, is_packed=True, stops=stops, step=hasty, checkpoint_every=checkpoint_every
         )
