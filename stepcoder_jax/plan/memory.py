@@ -66,7 +66,8 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
 
     Of the layers: what the backward pass keeps of each (``model.remat``) and one layer's work,
     which with the attention backend ``xla`` holds all logits in float32. Beside them gradients,
-    in float32 once more where micro-batches add up, and two copies of a chunk's logits.
+    in float32 once more where micro-batches add up, and copies of a chunk's logits: as many as
+    compiled updates were found to have.
     """
     match program.name:
         case "prefill" | "decode":
@@ -75,11 +76,11 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
             parts = rows_on(plan, program)
             rows = rows_together(plan, program.name) // parts
             outputs, aliased = device_bytes(plan.scores) // parts, 0
-            temporaries = _row_work(plan, rows)
+            temporaries = layer_bytes(plan, rows, plan.row_tokens) + 2 * _chunk_bytes(plan)
         case "update":
             rows = rows_together(plan, program.name) // rows_on(plan, program)
             outputs = aliased = device_bytes(plan.state)
-            temporaries = _backwards(plan, rows) + _row_work(plan, rows) + _whole_parts(plan)
+            temporaries = _backwards(plan, rows) + _whole_parts(plan)
         case unknown:
             raise ValueError(f"there is no formula for the program {unknown!r}")
     return Memory(
@@ -111,10 +112,10 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
     )
 
 
-def _row_work(plan: Blueprint, rows: int) -> int:
-    """One layer, and a chunk's logits twice."""
+def _chunk_bytes(plan: Blueprint) -> int:
+    """A chunk's logits in float32."""
     chunk = plan.config.model.logprob_chunk_tokens * plan.model.vocab_size
-    return layer_bytes(plan, rows, plan.row_tokens) + 8 * chunk // plan.mesh.size
+    return 4 * chunk // plan.mesh.size
 
 
 def _backwards(plan: Blueprint, rows: int) -> int:
@@ -123,8 +124,8 @@ def _backwards(plan: Blueprint, rows: int) -> int:
     steps = (plan.policy, plan.critic) if is_separate else ((plan.policy, plan.critic),)
     gradients = max(_gradient_bytes(plan, trained) for trained in steps)
     kept = _cast_bytes(plan) + _kept_of_layers(plan, rows)
-    # Of one layer at a time there are gradients, too.
-    return gradients + kept + layer_bytes(plan, rows, plan.row_tokens)
+    work = layer_bytes(plan, rows, plan.row_tokens) + 4 * _chunk_bytes(plan)
+    return gradients + kept + work
 
 
 def _gradient_bytes(plan: Blueprint, trained: Any) -> int:
@@ -143,13 +144,16 @@ def _cast_bytes(plan: Blueprint) -> int:
 
 
 def _whole_parts(plan: Blueprint) -> int:
-    """Of weights that are split: two layers gathered, the output matrix and its gradient."""
+    """Of weights that are split: two layers gathered, the output matrix, and half of one more.
+
+    That half is what compiled updates were found to have between them of its gradient.
+    """
     if parts_on("embed", plan.mesh) == 1:
         return 0
     layers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights["layers"]))
     head = plan.model.vocab_size * plan.model.hidden_size
-    numbers = 2 * layers // plan.model.num_layers + head
-    return (numbers * width(plan) + 4 * head) // parts_on("heads", plan.mesh)
+    numbers = 2 * layers // plan.model.num_layers + 3 * head // 2
+    return numbers * width(plan) // parts_on("heads", plan.mesh)
 
 
 def _kept_of_layers(plan: Blueprint, rows: int) -> int:
