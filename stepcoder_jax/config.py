@@ -499,6 +499,11 @@ class RunConfig:
         return self.data.max_prompt_tokens or self.rollout.prompt_buckets[-1]
 
     @property
+    def longest_row(self) -> int:
+        """The most tokens of a prompt and its response."""
+        return self.longest_prompt + self.sampling.max_new_tokens
+
+    @property
     def rows(self) -> int:
         """Rollouts an iteration, B."""
         return self.rollout.problems * self.rollout.samples

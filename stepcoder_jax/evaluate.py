@@ -1,14 +1,16 @@
 """Evaluation of a policy: n samples a problem, judged by the executor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from stepcoder_jax.config import EvalConfig
 from stepcoder_jax.data.prompts import PromptBuilder
 from stepcoder_jax.data.training_set import fitting
+from stepcoder_jax.progress import Display
 from stepcoder_jax.scorecard import Scorecard, tally
 from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.worker import Attempt, Worker, row_keys
@@ -49,8 +51,9 @@ def evaluate(
     problems: Sequence[Problem],
     key: PRNGKeyArray,
     config: EvalConfig,
-    progress: Callable[[int], None],
+    display: Display,
     *,
+    title: str,
     longest_prompt: int,
 ) -> Evaluation:
     """Evaluates a policy at stage 0 (no prefix).
@@ -60,8 +63,11 @@ def evaluate(
       params: the policy's, arranged for serving.
       problems: all count; one whose prompt does not fit counts as not solved.
       key: the whole evaluation is a function of it.
-      progress: told how many responses have been sampled.
+      display: shows how many responses have been sampled, as the phase ``title``.
       longest_prompt: tokens of the longest prompt that fits.
+
+    Raises:
+      FloatingPointError: the policy's log-probabilities are not finite.
     """
 
     def fits(problem: Problem) -> bool:
@@ -72,9 +78,23 @@ def evaluate(
     kept, left_out = fitting(problems, fits)
     keys = row_keys(key, 0, len(kept) * config.samples)
     prompts = [builder.prompt(problem) for problem in kept]
-    done = worker.attempt(
-        params, kept, prompts, keys, samples=config.samples, coverage=False, progress=progress
-    )
+    with display.phase(title, len(kept) * config.samples) as meter:
+        done = worker.attempt(
+            params,
+            kept,
+            prompts,
+            keys,
+            samples=config.samples,
+            coverage=False,
+            progress=lambda n: meter(n, {}),
+        )
+    broken = [a.problem.id for a in done.rows if not np.all(np.isfinite(a.sample.logprobs))]
+    if broken:
+        raise FloatingPointError(
+            f"log-probabilities of {len(broken)} of {len(done.rows)} responses are not finite,"
+            f" problem {broken[0]}'s first: the model overflows (model.dtype = float32 has the"
+            " widest range), or its weights are damaged"
+        )
     verdicts = {
         problem.id: [
             a.result.verdict for a in done.rows[i * config.samples : (i + 1) * config.samples]

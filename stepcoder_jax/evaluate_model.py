@@ -133,6 +133,8 @@ def _sample(
     worker = workshop.worker(
         client, check, temperature=config.eval.temperature, top_p=config.eval.top_p
     )
+    if workshop.caution is not None:
+        display.say(workshop.caution)
     display.say(
         f"evaluating {len(problems)} problems × {config.eval.samples} samples  ·  executor"
         f" isolation: {client.isolation}"
@@ -140,15 +142,14 @@ def _sample(
     with jax.set_mesh(workshop.mesh):
         placed = workshop.place_policy(trained.model.params)
         params: Params = serving_params(placed, dtype=config.model.dtype)
-        total = len(problems) * config.eval.samples
-        with display.phase("evaluate", total) as meter:
-            return evaluate(
-                worker,
-                workshop.builder,
-                params,
-                problems,
-                jax.random.key(config.seed),
-                config.eval,
-                lambda n: meter(n, {}),
-                longest_prompt=config.longest_prompt,
-            )
+        return evaluate(
+            worker,
+            workshop.builder,
+            params,
+            problems,
+            jax.random.key(config.seed),
+            config.eval,
+            display,
+            title="evaluate",
+            longest_prompt=config.longest_prompt,
+        )

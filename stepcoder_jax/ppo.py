@@ -201,9 +201,12 @@ class PPOPhase:
         )
 
     def _check_gap(self, scored: Scored, experience: Experience) -> None:
-        """Sampler and trainer must agree on a policy that both have: on fresh batches."""
+        """Sampler and trainer must agree on a policy that both have: on fresh batches.
+
+        What is not finite is written out, and stops the run or is skipped, in ``Trainer.update``.
+        """
         gap, limit = float(scored.stats.logprob_gap), self.config.sampling.max_logprob_gap
-        if gap > limit and not experience.is_stale:
+        if gap > limit and scored.broken is None and not experience.is_stale:
             raise FloatingPointError(
                 f"iteration {experience.task.iteration + 1}: sampler and trainer differ by"
                 f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit}"

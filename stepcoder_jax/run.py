@@ -74,6 +74,8 @@ def prepare(
         seed=config.seed,
     )
     workshop = Workshop.of(config, model)
+    if workshop.caution is not None:
+        display.say(workshop.caution)
     return Run(
         config=config,
         folder=folder,

@@ -101,25 +101,19 @@ def _evaluate(
     worker = workshop.worker(
         run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
     )
-    with run.display.phase(f"evaluate {title}", len(problems) * config.samples) as meter:
-
-        def sampled(count: int) -> None:
-            meter(count, {})
-
-        served = policy_to_serve(
-            policy, run.frozen, lora=run.config.lora, dtype=run.config.model.dtype
-        )
-        found = evaluate(
-            worker,
-            workshop.builder,
-            served,
-            problems,
-            key,
-            config,
-            sampled,
-            longest_prompt=run.config.longest_prompt,
-        )
-        return found.to_json()
+    served = policy_to_serve(policy, run.frozen, lora=run.config.lora, dtype=run.config.model.dtype)
+    found = evaluate(
+        worker,
+        workshop.builder,
+        served,
+        problems,
+        key,
+        config,
+        run.display,
+        title=f"evaluate {title}",
+        longest_prompt=run.config.longest_prompt,
+    )
+    return found.to_json()
 
 
 def _summarise(run: Run, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

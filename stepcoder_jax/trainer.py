@@ -1,7 +1,7 @@
 """What turns rollouts into a new state: scoring, and the optimizer steps that can be taken."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -142,7 +142,7 @@ class Trainer:
             piece = shard_rows(next(pieces), self.mesh)
             if not is_sparse or bool(jnp.any(piece.is_trained)):
                 state, taken[number] = self._step(state, piece, iteration)
-        stats = jax.device_get(taken)
+        stats = {number: _in_order(step) for number, step in taken.items()}
         for number in [n for n in stats if broken_statistic(stats[n])]:
             skipped = self._skip_step(scored, iteration, number, stats.pop(number), skipped)
         empty = self.config.ppo.epochs * self.config.ppo.minibatches - len(taken)
@@ -212,7 +212,14 @@ def _broken_scores(
     for rollout in rollouts:
         if not np.all(np.isfinite(rollout.attempt.sample.logprobs)):
             return f"log-probability sampled for problem {rollout.attempt.problem.id}", "not finite"
-    for name, is_finite in jax.device_get(finite_fields(batch)).items():
-        if not is_finite:
+    is_finite = jax.device_get(finite_fields(batch))
+    # One is computed from those before it.
+    for name in (field.name for field in fields(batch)):
+        if not is_finite.get(name, True):
             return name, "not finite at some token"
-    return broken_statistic(jax.device_get(asdict(stats)))
+    return broken_statistic(_in_order(asdict(stats)))
+
+
+def _in_order(stats: Mapping[str, Array | None]) -> dict[str, Any]:
+    """On the host, in the order they have; JAX hands mappings back in that of the alphabet."""
+    return dict(zip(stats, jax.device_get(tuple(stats.values())), strict=True))

@@ -62,6 +62,18 @@ class Workshop:
         tokenizer = self.model.tokenizer
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
+    @property
+    def caution(self) -> str | None:
+        """What is said before a model is used for longer rows than it was made for."""
+        longest, most = self.config.longest_row, self.model.config.max_position_embeddings
+        if longest <= most:
+            return None
+        return (
+            f"CAUTION: prompt and response can have {longest} tokens (rollout.prompt_buckets,"
+            f" data.max_prompt_tokens, sampling.max_new_tokens), and the model was made for {most}"
+            " (max_position_embeddings): expect worse answers beyond"
+        )
+
     def place_policy(self, params: Any) -> Params:
         """Policy parameters on the mesh."""
         return shard_params(params, logical_axes(self.model.config), self.mesh)

@@ -38,6 +38,8 @@ def test_a_models_programs_are_judged_alike_when_they_come_back_as_a_file(
     assert set(found["ci95"]) == {"pass@1", "pass@2"}
     assert list(found["preflight"]["failed"]) == ["broken"]
     assert "broken" in err
+    assert "can have 264 tokens" in err
+    assert "made for 128 (max_position_embeddings)" in err
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record.items() >= found.items()
     assert record["config"]["eval"]["samples"] == 2
@@ -48,6 +50,33 @@ def test_a_models_programs_are_judged_alike_when_they_come_back_as_a_file(
     )
     same = ("pass@1", "pass@2", "ci95", "by_difficulty", "by_source", "verdicts", "preflight")
     assert {name: again[name] for name in same} == {name: found[name] for name in same}
+
+
+def test_problems_that_do_not_fit_are_no_part_of_the_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run")
+    short, long = (problem_to_json(p) for p in builtin_problems("heldout", count=2))
+    long["question"] += " and so on" * 100
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(f"{json.dumps(short)}\n{json.dumps(long)}\n", encoding="utf-8")
+    arguments = ("--model", str(tmp_path / "run"), "--problems", str(problems), "--samples", "2")
+    status, found, err = run(capsys, *arguments, *FEW, "--sampling.max_new_tokens=4")
+    assert status == 0
+    assert found["left_out"] == [long["id"]]
+    assert found["problems"] == 2
+    assert "evaluate 2/2" in err
+
+
+def test_a_model_that_overflows_is_no_bad_programmer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run", final_scale=3e38)
+    arguments = ("--model", str(tmp_path / "run"), "--problems", "builtin:heldout", "--count", "2")
+    status, _, err = run(capsys, *arguments, *FEW)
+    assert status == 1
+    first = builtin_problems("heldout", count=1)[0].id
+    assert f"of 2 of 2 responses are not finite, problem {first}'s first" in err
 
 
 def test_extract_is_no_flag_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_a_policy_that_explodes_stops_the_run_with_everything_written_out(tmp_pa
     for part in ("iteration 1, step 2", str(folder), "learning_rate", "--allow-changes"):
         assert part in str(caught.value)
     step = json.loads((folder / "step.json").read_text())
-    assert (step["iteration"], step["step"]) == (1, 2)
+    assert (step["iteration"], step["step"], step["statistic"]) == (1, 2, "policy_grad_norm")
     assert step["statistic"] in str(caught.value)
     with np.load(folder / "batch.npz") as batch:
         assert batch["tokens"].shape == batch["advantages"].shape
@@ -64,12 +64,12 @@ def test_too_many_skipped_steps_stop_the_run(tmp_path: Path) -> None:
     assert [row["skipped_steps"] for row in ppo_rows(tmp_path)] == [1]
 
 
-@pytest.fixture
-def broken_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every sample comes with a log-probability that is no number."""
+@pytest.fixture(params=[float("nan"), -float("inf")], ids=["nan", "inf"])
+def broken_sampler(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Every sample comes with a log-probability that is not finite."""
 
     def breaks(attempt: Attempt, **rest: Any) -> Rollout:
-        logprobs = (float("nan"), *attempt.sample.logprobs[1:])
+        logprobs = (request.param, *attempt.sample.logprobs[1:])
         sample = replace(attempt.sample, logprobs=logprobs)
         return make_rollout(replace(attempt, sample=sample), **rest)
 

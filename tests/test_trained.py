@@ -22,7 +22,7 @@ from stepcoder_jax.trained import export_run, find_model
 RECIPE = ["--model.shape=tiny-test", "--model.vocab_size=300"]
 
 
-def write_run(folder: Path) -> Params:
+def write_run(folder: Path, final_scale: float = 1.0) -> Params:
     """Leave what SFT leaves, with a policy that the start is not."""
     config = override(RunConfig(run_dir=folder), RECIPE)
     with closing(RunDir.open(config)) as run:
@@ -39,7 +39,8 @@ def write_run(folder: Path) -> Params:
             total_steps=1,
             logprob_chunk_tokens=config.model.logprob_chunk_tokens,
         )
-        policy = jax.tree.map(lambda x: x + 0.123, model.params)
+        policy = dict(jax.tree.map(lambda x: x + 0.123, model.params))
+        policy["final_norm"] = {"scale": policy["final_norm"]["scale"] * final_scale}
         with closing(CheckpointStore(run.checkpoints("sft"), keep=1)) as store:
             store.save(1, init_sft_state(step, policy), {"logs": {}})
     return policy

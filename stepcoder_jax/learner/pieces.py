@@ -39,7 +39,7 @@ def accumulate[Tree, Stats](
         grads = jax.tree.map(lambda x, of: x.astype(of.dtype), grads, params)
         return grads, jax.tree.map(lambda x: x[None], stats)
 
-    lone = layers_apart(params) if model.unroll else params
+    lone = layers_apart(params, where=model.unroll)
     computed = as_computed(lone, model.dtype)
 
     def add(total: Tree, piece: TrainBatch) -> tuple[Tree, Stats]:

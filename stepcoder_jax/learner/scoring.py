@@ -47,8 +47,8 @@ def score(
     frozen: Params | None = None,
 ) -> Scores:
     """Runs the models over finished rollouts, ``pieces`` row groups one after the other."""
-    if learner.policy.unroll:
-        policy, reference, critic, frozen = layers_apart((policy, reference, critic, frozen))
+    models = (policy, reference, critic, frozen)
+    policy, reference, critic, frozen = layers_apart(models, where=learner.policy.unroll)
 
     def score_piece(piece: tuple[Int[Array, "b T"], Bool[Array, "b T"]]) -> Scores:
         tokens, is_response = piece

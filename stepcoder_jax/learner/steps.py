@@ -82,8 +82,7 @@ def update(
       The state, ``step`` counted only if everything was finite; the critic's part is None without
       one.
     """
-    if learner.policy.unroll:
-        frozen = layers_apart(frozen)
+    frozen = layers_apart(frozen, where=learner.policy.unroll)
     of_critic: CriticStats | None = None
     match learner.critic_kind:
         case "separate":
@@ -114,8 +113,7 @@ def update_critic(
     """
     if learner.critic_kind == "none":
         raise ValueError(f"there is no critic with ppo.advantage = {learner.ppo.advantage}")
-    if learner.policy.unroll:
-        frozen = layers_apart(frozen)
+    frozen = layers_apart(frozen, where=learner.policy.unroll)
     moved, stats = _step_critic(state, batch, learner, frozen)
     return replace(moved, step=state.step + stats.critic_is_finite), stats
 
@@ -164,7 +162,7 @@ def _step_critic_on(
     batch: TrainBatch, state: TrainState, learner: Learner, frozen: Params | None
 ) -> tuple[TrainState, CriticStats]:
     counts = denominators(batch, learner)
-    policy = layers_apart(state.policy) if learner.policy.unroll else state.policy
+    policy = layers_apart(state.policy, where=learner.policy.unroll)
 
     def loss(critic: Params, piece: TrainBatch) -> tuple[Float[Array, ""], ValueLoss]:
         if learner.critic_kind == "shared":

@@ -26,9 +26,13 @@ def stacked[Tree](layers: Sequence[Tree]) -> Tree:
     return cast(Tree, jax.tree.map(lambda *parts: jnp.stack(parts), *layers))
 
 
-def layers_apart(params: Any) -> Any:
-    """Trees of parameters, in each of which ``layers`` becomes a tuple: a tree for every layer."""
-    return _with_layers(params, unstacked)
+def layers_apart(params: Any, *, where: bool = True) -> Any:
+    """Trees of parameters, in each of which ``layers`` becomes a tuple: a tree for every layer.
+
+    Args:
+        where: whether layers are compiled one by one; else everything stays as it is.
+    """
+    return _with_layers(params, unstacked) if where else params
 
 
 def layers_together(params: Any) -> Any:
