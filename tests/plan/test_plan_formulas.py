@@ -2,6 +2,7 @@
 
 Each is the recipe ``configs/plan/RECIPE.yaml`` with the options beside it; the versions of what
 compiled it are there, too. ``beyond`` says what the formulas are known to miss, and by how much.
+``is_held_out``: compiled when the formulas were there already, which were not changed after it.
 """
 
 import json
