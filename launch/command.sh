@@ -77,6 +77,10 @@ trainer() {
     printf '%s' "${overrides:+ $overrides}"
 }
 
+# The same for what reads a dollar sign as the beginning of a variable of its own, and two as one: systemd, and
+# the args of a container. Words that have one are in single quotes.
+trainer_doubling_dollars() { trainer "$@" | sed 's/\$/$$/g'; }
+
 # The comment at the head of the script, without its first line.
 help() { sed -n '2,${/^#SBATCH/q;/^[^#]/q;s/^# \{0,1\}//p;}' "$0"; }
 

@@ -10,15 +10,16 @@ docs/executor_demand.md.
 import argparse
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from stepcoder_jax.config import RunConfig
-from stepcoder_jax.plan.chips import CHIPS
+from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.model.load import ModelLoadError
 from stepcoder_jax.plan.plan import make_plan
+from stepcoder_jax.plan.topology import find_topology
 from stepcoder_jax.recipe import load_config
 
 CHIPS_PER_HOST = {"tpu": 4, "gpu": 8}
@@ -77,7 +78,11 @@ class Engine:
     @property
     def full_rate(self) -> float:
         """Rollouts a second while no slot is empty."""
-        return self.slots / (self.step_s * self.mean_tokens)
+        # Those that are cut at max_tokens make the mean shorter.
+        cut_mean = self.mean_tokens * -math.expm1(
+            self.max_tokens * math.log1p(-1 / self.mean_tokens)
+        )
+        return self.slots / (self.step_s * cut_mean)
 
     def arrivals(self, rng: np.random.Generator) -> np.ndarray:
         """When each rollout goes to the executor, ascending: in bursts, at the ends of chunks."""
@@ -158,8 +163,8 @@ def engine_of(
 ) -> tuple[Engine, int, int]:
     """A host's engine, the number of chips and that of hosts."""
     alone = config.sampling.slots
-    name, _, shape = topology.partition(":")
-    chips = math.prod(int(part) for part in shape.split("x"))
+    found = find_topology(topology, compiles=False)
+    chips = math.prod(found.shape)
     sampling = replace(config.sampling, slots=alone * chips)
     # As many rollouts as it takes to fill them.
     problems = max(config.rollout.problems, math.ceil(sampling.slots / config.rollout.samples))
@@ -176,7 +181,7 @@ def engine_of(
         programs=("decode",),
         compiles=False,
     )
-    here = min(chips, CHIPS_PER_HOST[CHIPS[name].platform])
+    here = min(chips, CHIPS_PER_HOST[found.chip.platform])
     engine = Engine(
         rows=alone * here * rows_per_slot,
         slots=alone * here,
@@ -243,16 +248,46 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="a recipe: slots and prompt length of one chip")
     parser.add_argument("topology", nargs="+", help="as `stepcoder plan --topology` takes it")
     parser.add_argument("--model", type=Path, help="folder with its config.json, if not here")
-    parser.add_argument("--rows-per-slot", type=int, default=4, help="rollouts of an iteration")
-    parser.add_argument("--mean-tokens", type=float, default=58, help="of a response")
-    parser.add_argument("--cpu-ms", type=float, default=6.73, help="of a program")
-    parser.add_argument("--timeouts", type=float, default=0.02, help="share, in the second case")
-    parser.add_argument("--timeout-s", type=float, default=0.5, help="CPU time of such a program")
-    parser.add_argument(
-        "--share", type=float, default=0.01, help="of generation's time that results may be late"
-    )
-    for line in table(parser.parse_args()):
-        print(line)
+    add = parser.add_argument
+    add("--rows-per-slot", type=_positive, default=4, help="rollouts of an iteration")
+    add("--mean-tokens", type=_more_than(1), default=58, help="of a response")
+    add("--cpu-ms", type=_more_than(0), default=6.73, help="of a program")
+    add("--timeouts", type=_share, default=0.02, help="share, in the second case")
+    add("--timeout-s", type=_more_than(0), default=0.5, help="CPU time of such a program")
+    add("--share", type=_share, default=0.01, help="of generation's time that results may be late")
+    try:
+        for line in table(parser.parse_args()):
+            print(line)
+    except (ConfigError, ModelLoadError) as error:
+        parser.error(str(error))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number above 0")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _more_than(least: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        if not least < _number(text) < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r}: a number above {least}")
+        return float(text)
+
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= _number(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share, in [0, 1)")
+    return float(text)
 
 
 if __name__ == "__main__":

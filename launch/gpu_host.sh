@@ -41,7 +41,8 @@ check_driver() {
     versions=$("$@") || fail "nvidia-smi: $versions"
     count=$(printf '%s\n' "$versions" | wc -l)
     [ "$count" -ge "$gpus" ] || fail "--gpus is $gpus, and nvidia-smi lists $count"
-    driver=$(printf '%s\n' "$versions" | sed -n '1s/\..*//p')
+    driver=$(printf '%s\n' "$versions" | sed -n '1s/^\([0-9]\{1,\}\)\..*/\1/p')
+    [ -n "$driver" ] || fail "nvidia-smi names no driver version but says: $(echo "$versions" | head -n 1)"
     [ "$driver" -ge "$least_driver" ] ||
         fail "the NVIDIA driver is $(echo "$versions" | head -n 1); CUDA 12 needs $least_driver or newer"
 }

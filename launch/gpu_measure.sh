@@ -35,21 +35,13 @@ note_failure() {
 # The last line of what `stepcoder bench` prints is the JSON object.
 measure() {
     set -- .venv/bin/stepcoder bench "$@" --dtype bfloat16 --runs "$runs" --json
-    if [ "$dry_run" = true ]; then
-        # shellcheck disable=SC2086
-        run $on_gpu "$@"
-        return 0
-    fi
-    # shellcheck disable=SC2086
-    if printed=$(run $on_gpu "$@"); then
-        printf '%s\n' "$printed" | sed -n '$p' >>"$out"
-    else
+    # shellcheck disable=SC2086,SC2016
+    run sh -c 'printed=$("$@") && printf "%s\n" "$printed" | sed -n "\$p" >>"$0"' "$out" $on_gpu "$@" ||
         note_failure "$@"
-    fi
 }
 
 set_up cuda
-[ "$dry_run" = true ] || mkdir -p "$(dirname "$out")"
+run mkdir -p "$(dirname "$out")"
 # shellcheck disable=SC2086
 run $on_gpu .venv/bin/python -m pytest -m gpu || note_failure "the tests"
 

@@ -2,6 +2,13 @@
 # Makes .venv with the locked versions and both packages, editable. A second call with nothing changed
 # returns at once; an interrupted call is made good by the next; concurrent calls wait for each other.
 set -eu
+# Asked for anything, this says what it does and does nothing.
+[ $# -eq 0 ] || {
+    sed -n '2,${/^[^#]/q;s/^# \{0,1\}//p;}' "$0"
+    case $1 in -h | --help) exit 0 ;; esac
+    echo "setup: '$1': takes no options" >&2
+    exit 2
+}
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 stamp=.venv/.setup-done

@@ -158,7 +158,7 @@ start() {
  { sudo systemctl stop stepcoder; sudo systemctl reset-failed stepcoder;\
  sudo systemd-run --quiet --unit stepcoder --remain-after-exit --uid \"\$(id -u)\"\
  --working-directory \"\$HOME/stepcoder-jax\" --property KillMode=mixed --property TimeoutStopSec=600\
- \"\$HOME\"/stepcoder-jax/$(trainer --distributed.auto true); } 2>&1"
+ \"\$HOME\"/stepcoder-jax/$(trainer_doubling_dollars --distributed.auto true); } 2>&1"
 }
 
 up() {

@@ -504,6 +504,12 @@ class RunConfig:
         return self.longest_prompt + self.sampling.max_new_tokens
 
     @property
+    def row_widths(self) -> tuple[int, ...]:
+        """Lengths that rows of the update can have, ascending; none beyond what a row can need."""
+        longest = self.rollout.prompt_buckets[-1] + self.sampling.max_new_tokens
+        return (*(width for width in self.rollout.row_buckets if width < longest), longest)
+
+    @property
     def rows(self) -> int:
         """Rollouts an iteration, B."""
         return self.rollout.problems * self.rollout.samples

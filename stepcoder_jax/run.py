@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
+from stepcoder_jax.model.load import require_there
 from stepcoder_jax.problem import Problem
 from stepcoder_jax.processes import agree
 from stepcoder_jax.progress import Display
@@ -59,6 +61,9 @@ def prepare(
             f"rollout.staleness = 1 with {jax.process_count()} processes: 0, as all of them must"
             " run the same programs in the same order, and two threads have none"
         )
+    if config.model.path is not None:
+        # Before every solution is run.
+        require_there(Path(config.model.path))
     data = load_run_data(config, folder, client, display)
     agree("the problems that they have read", lambda: _content(data))
     texts = [

@@ -11,10 +11,8 @@ from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.problem import Problem
 from stepcoder_jax.processes import is_own, share
 from stepcoder_jax.progress import Display
-from stepcoder_jax.run_dir import RunDir
+from stepcoder_jax.run_dir import VERIFIED, RunDir
 from stepcoder_jax.verify import verify
-
-VERIFIED = "verified.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,9 @@ from stepcoder_jax.recipe import decode_config, encode_config
 from stepcoder_jax.recipe_changes import BEFORE_PPO, FOUNDATION, is_among, recipe_changes
 
 LOGS = ("metrics", "samples")
+# What the canonical solutions did, and what of a recipe that depends on.
+VERIFIED = "verified.json"
+_VERIFIES = ("data", "executor", "seed")
 
 
 class RunDirError(ValueError):
@@ -185,8 +188,7 @@ class RunDir:
         saved = self.path / "config.yaml"
         if saved.exists() and self._is_untouched():
             # A recipe that was refused, with a wrong path in it, does not bind the one put right.
-            if saved.read_text(encoding="utf-8") != encode_config(config):
-                shutil.rmtree(self.tokenizer, ignore_errors=True)
+            self._unmake(yaml.safe_load(saved.read_text(encoding="utf-8")), config)
         elif saved.exists():
             changes = self._compare(config, allow_changes=allow_changes)
         if not changes:
@@ -203,9 +205,18 @@ class RunDir:
             )
 
     def _is_untouched(self) -> bool:
-        """Whether nothing but a tokenizer was made here: the recipe was refused before any work."""
-        own = {".lock", "config.yaml", "config.yaml.part", self.tokenizer.name}
+        """Whether the recipe was refused before any work: all that was made here can be again."""
+        own = {".lock", "config.yaml", "config.yaml.part", self.tokenizer.name, VERIFIED}
         return {path.name for path in self.path.iterdir()} <= own
+
+    def _unmake(self, refused: Any, config: RunConfig) -> None:
+        """Removes what a refused recipe made here and this one would have otherwise."""
+        wanted = yaml.safe_load(encode_config(config))
+        if refused == wanted:
+            return
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        if not isinstance(refused, dict) or any(refused.get(n) != wanted[n] for n in _VERIFIES):
+            (self.path / VERIFIED).unlink(missing_ok=True)
 
     def _compare(self, config: RunConfig, *, allow_changes: bool) -> list[str]:
         changes = recipe_changes(read_config(self.path), config)

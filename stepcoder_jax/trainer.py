@@ -86,12 +86,7 @@ class Trainer:
 
     def score(self, state: TrainState, rollouts: Sequence[Rollout], iteration: int) -> Scored:
         """Log-probs, values and advantages of rollouts under the models as they are."""
-        longest = self.config.rollout.prompt_buckets[-1] + self.config.sampling.max_new_tokens
-        batch = make_batch(
-            rollouts,
-            row_buckets=(*self.config.rollout.row_buckets, longest),
-            pad_token=self.pad_token,
-        )
+        batch = make_batch(rollouts, row_buckets=self.config.row_widths, pad_token=self.pad_token)
         batch = shard_rows(batch, self.mesh)
         scores = score(
             state.policy,

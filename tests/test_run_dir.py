@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,21 @@ def test_a_recipe_that_was_refused_before_any_work_does_not_bind_the_next(tmp_pa
     assert not run.tokenizer.exists()
     with pytest.raises(RunDirError, match="another recipe"):
         RunDir.open(RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=3)))
+
+
+@pytest.mark.parametrize(
+    ("mended", "is_kept"),
+    [({"sft": SFTConfig(steps=2)}, True), ({"seed": 1}, False)],
+    ids=["same_problems", "others"],
+)
+def test_what_solutions_did_is_kept_for_a_recipe_with_the_same_problems(
+    tmp_path: Path, mended: dict[str, Any], is_kept: bool
+) -> None:
+    run = RunDir.open(RunConfig(run_dir=tmp_path, sft=SFTConfig(steps=1)))
+    run.write_json("verified.json", {"dropped": {}})
+    run.close()
+    RunDir.open(RunConfig(run_dir=tmp_path, **mended)).close()
+    assert (tmp_path / "verified.json").exists() == is_kept
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from orbax.checkpoint import v1 as ocp
 from stepcoder_jax.checkpoint import CheckpointError, CheckpointStore
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.builtin import builtin_problems
+from stepcoder_jax.model.load import ModelLoadError
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
 from stepcoder_jax.run import prepare, say_left_out
@@ -198,6 +199,13 @@ def test_buckets_shorter_than_every_prompt_are_refused_before_sft(tmp_path: Path
     with pytest.raises(ConfigError, match="no problem fits"):
         train(config, Display(), StopRequest())
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_model_that_is_not_there_is_missed_before_solutions_are_run(tmp_path: Path) -> None:
+    config = override(recipe(tmp_path), ["--model.path=nowhere", "--data.verify=true"])
+    with pytest.raises(ModelLoadError, match="nowhere: no such file"):
+        train(config, Display(), StopRequest())
+    assert not (tmp_path / "verified.json").exists()
 
 
 def test_problems_that_are_left_out_are_named_up_to_ten(

@@ -89,7 +89,7 @@ manifest() {
     fill launch/gke/jobset.yaml "NAME=$name" "IMAGE=$image" "ACCELERATOR=$accelerator" \
         "TOPOLOGY=$topology" "HOSTS=$hosts" "CHIPS_PER_HOST=$chips_per_host" "CPUS=$((slots + 16))" \
         "MEMORY_GIB=$((64 + (slots + 1) / 2))" "MAX_RESTARTS=$max_restarts" "CLAIM=$claim" \
-        "TRAINER=$(trainer --distributed.auto true)"
+        "TRAINER=$(trainer_doubling_dollars --distributed.auto true)"
 }
 
 kube() { run kubectl --namespace "$namespace" "$@"; }
@@ -115,7 +115,7 @@ with_xpk() {
     set -- --workload "$name" --cluster "$cluster" --zone "$zone" --tpu-type "$(xpk_type)" \
         --docker-image "$image" --storage "$claim" --max-restarts "$max_restarts" \
         --termination-grace-period-seconds 600 \
-        --command "cd /stepcoder-jax && exec $(trainer --distributed.auto true)"
+        --command "cd /stepcoder-jax && exec $(trainer_doubling_dollars --distributed.auto true)"
     [ "$spot" = false ] || set -- "$@" --spot
     run xpk workload create "$@"
 }

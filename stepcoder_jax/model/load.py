@@ -74,8 +74,7 @@ def open_model(path: str | Path) -> Iterator[StoredModel]:
         ModelLoadError: as ``load_model``, for all but the weights.
     """
     path = Path(path)
-    if not path.exists():
-        raise ModelLoadError(f"{path}: no such file or folder")
+    require_there(path)
     if path.is_dir():
         yield _checked(path, _open_folder(path))
     elif path.suffix == ".gguf":
@@ -85,6 +84,12 @@ def open_model(path: str | Path) -> Iterator[StoredModel]:
             yield _checked(path, _open_gguf(file))
     else:
         raise ModelLoadError(f"{path}: expected a folder, a .gguf file or a .whl that holds one")
+
+
+def require_there(path: Path) -> None:
+    """Raise ModelLoadError where there is nothing."""
+    if not path.exists():
+        raise ModelLoadError(f"{path}: no such file or folder")
 
 
 def _checked(path: Path, stored: StoredModel) -> StoredModel:

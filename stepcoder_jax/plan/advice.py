@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from stepcoder_jax.plan.blueprint import Blueprint
-from stepcoder_jax.plan.memory import device_bytes, rows_together
+from stepcoder_jax.plan.memory import device_bytes, rows_together, served_bytes
 from stepcoder_jax.plan.outlook import Outlook
 from stepcoder_jax.plan.programs import SAMPLING
 from stepcoder_jax.sharding import parts_on
@@ -19,8 +19,9 @@ def advice(plan: Blueprint, outlooks: Sequence[Outlook]) -> list[str]:
     short = [o for o in outlooks if not o.fits]
     if any(o.name in ("update", "score") for o in short):
         said += _for_training(plan)
-    if any(o.name in SAMPLING for o in short):
-        said += _for_sampling(plan)
+    sampling = [o for o in short if o.name in SAMPLING]
+    if sampling:
+        said += _for_sampling(plan, min(o.free_bytes for o in sampling))
     said += [_on_repeating(plan, o) for o in outlooks if o.repeated > _REPEATED]
     return said
 
@@ -70,11 +71,63 @@ def _for_training(plan: Blueprint) -> list[str]:
     return said
 
 
-def _for_sampling(plan: Blueprint) -> list[str]:
-    slots = plan.slots
-    cache = device_bytes(plan.decode_state) / 2**30
-    return [
-        f"sampling.slots = {slots}: their cache takes {cache:.1f} GiB of every device; it shrinks"
-        " in proportion",
-        "rollout.prompt_buckets and sampling.max_new_tokens: so does it with their sum",
+def _for_sampling(plan: Blueprint, free_bytes: int) -> list[str]:
+    """What takes most room comes first: weights, training state, cache.
+
+    Args:
+      free_bytes: of the device's memory; negative.
+    """
+    cache, state = device_bytes(plan.decode_state), device_bytes(plan.state)
+    found = [
+        (served_bytes(plan), [_on_served(plan, -free_bytes)]),
+        (state, _on_state(plan, state)),
+        (
+            cache,
+            [
+                f"sampling.slots = {plan.slots}: their cache takes {cache / 2**30:.1f} GiB of every"
+                " device; it shrinks in proportion",
+                "rollout.prompt_buckets and sampling.max_new_tokens: so does it with their sum",
+            ],
+        ),
     ]
+    return [line for _, lines in sorted(found, key=lambda x: -x[0]) for line in lines]
+
+
+def _on_served(plan: Blueprint, missing: int) -> str:
+    """Only ``tensor`` splits the weights that are generated with."""
+    data, fsdp, tensor = plan.mesh.axis_names
+    parts, served = plan.mesh.shape[tensor], served_bytes(plan)
+    others = plan.mesh.size // parts
+    factors = [f for f in range(2, others + 1) if others % f == 0 and _splits(plan, parts * f)]
+    enough = [f for f in factors if served - served // f >= missing]
+    said = (
+        f"mesh.{tensor} = {parts}: weights for generation take {served / 2**30:.1f} GiB of every"
+        " device, whatever the other axes are"
+    )
+    if not factors:
+        narrower = "" if plan.config.model.dtype == "bfloat16" else "model.dtype = bfloat16, or "
+        return f"{said}; {narrower}a larger slice"
+    factor = enough[0] if enough else factors[-1]
+    return (
+        f"{said}; take mesh.{tensor} = {parts * factor} and mesh.{data} × mesh.{fsdp} ="
+        f" {others // factor}: {served / factor / 2**30:.1f} GiB"
+    )
+
+
+def _splits(plan: Blueprint, parts: int) -> bool:
+    model = plan.model
+    sizes = (model.num_heads, model.intermediate_size, model.vocab_size)
+    return all(size % parts == 0 for size in sizes)
+
+
+def _on_state(plan: Blueprint, state: int) -> list[str]:
+    data, fsdp, _ = plan.mesh.axis_names
+    said = (
+        f"mesh.{fsdp} = {plan.mesh.shape[fsdp]}: the training state stays meanwhile,"
+        f" {state / 2**30:.1f} GiB of every device"
+    )
+    if plan.mesh.shape[data] > 1:
+        said += f"; mesh.{data} = 1 and mesh.{fsdp} = -1 split it further"
+    elif plan.config.lora.rank == 0:
+        said += "; lora.rank above 0 spares most of it"
+    return [said]

@@ -74,7 +74,7 @@ class Blueprint:
     @property
     def row_tokens(self) -> int:
         """T of the longest rows."""
-        return self.config.rollout.prompt_buckets[-1] + self.config.sampling.max_new_tokens
+        return self.config.row_widths[-1]
 
     @property
     def update_rows(self) -> int:

@@ -93,11 +93,7 @@ def estimated_memory(plan: Blueprint, program: Program) -> Memory:
 
 
 def _while_sampling(plan: Blueprint, program: Program) -> Memory:
-    given = device_bytes(program.arguments)
-    if any(x.sharding is None for x in jax.tree.leaves(plan.served)):
-        # Not compiled, so not placed: layers are split, and nothing else.
-        numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights))
-        given += numbers * width(plan) // parts_on("heads", plan.mesh) - device_bytes(plan.served)
+    given = device_bytes(program.arguments) - device_bytes(plan.served) + served_bytes(plan)
     is_prefill = program.name == "prefill"
     rows, length = program.arguments[1].shape if is_prefill else (plan.slots, 1)
     rows //= rows_on(plan, program)
@@ -110,6 +106,15 @@ def _while_sampling(plan: Blueprint, program: Program) -> Memory:
         temporaries=layer_bytes(plan, rows, length) + 8 * rows * plan.model.vocab_size,
         resident=device_bytes(program.resident),
     )
+
+
+def served_bytes(plan: Blueprint) -> int:
+    """Weights for generation, on one device."""
+    if all(x.sharding is not None for x in jax.tree.leaves(plan.served)):
+        return device_bytes(plan.served)
+    # Not compiled, so not placed: layers are split, and nothing else.
+    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(plan.weights))
+    return numbers * width(plan) // parts_on("heads", plan.mesh)
 
 
 def _chunk_bytes(plan: Blueprint) -> int:

@@ -12,7 +12,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     mesh = " × ".join(f"{name} {size}" for name, size in plan["mesh"].items())
     device = plan["device"]
     lines = [
-        f"{plan['topology']}: {plan['chips']} chips, {plan['devices']} devices, mesh {mesh}",
+        f"{plan['topology']}: {_counted(plan['chips'], 'chip')},"
+        f" {_counted(plan['devices'], 'device')}, mesh {mesh}",
         f"a device: {_gib(device['hbm_bytes'])} GiB at {device['hbm_bytes_per_s'] / 1e9:.0f} GB/s,"
         f" {device['bf16_flops_per_s'] / 1e12:.0f} TFLOP/s bfloat16,"
         f" {device['axis_bytes_per_s'] / 1e9:.0f} GB/s a torus dimension",
@@ -34,6 +35,10 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         *(f"* {text}" for text in plan["assumptions"]),
     ]
     return "\n".join(lines)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _memory_table(programs: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 
 import pytest
 from launch_scripts import ROOT
@@ -18,20 +19,33 @@ def benches(commands: list[list[str]]) -> list[list[str]]:
     return [c[c.index("bench") + 1 :] for c in commands if "bench" in c]
 
 
-def test_what_is_done_is_what_was_planned(checkout):
-    planned = checkout.planned(SCRIPT, "--runs", "3", "--out", "found/here.jsonl")
+def test_the_plan_is_a_script_that_does_the_same(checkout):
+    arguments = ("--runs", "3", "--out", "found it/here.jsonl")
+    out = checkout.root / "found it" / "here.jsonl"
+    planned = checkout.planned(SCRIPT, *arguments)
+    plan = checkout.run(SCRIPT, "--dry-run", *arguments).stdout
     checkout.fake(".venv/bin/stepcoder", ANSWER)
-    result = checkout.run(SCRIPT, "--runs", "3", "--out", "found/here.jsonl")
+    result = checkout.run(SCRIPT, *arguments)
     assert result.returncode == 0, result.stderr
-    assert checkout.done() == planned
-    lines = (checkout.root / "found" / "here.jsonl").read_text().splitlines()
+    done, lines = checkout.done(), out.read_text().splitlines()
     assert [json.loads(line)["asked"][1:] for line in lines] == benches(planned)
+    assert benches(done) == benches(planned)
+    checkout.log.unlink()
+    out.unlink()
+    (checkout.root / "plan.sh").write_text(plan)
+    subprocess.run(
+        ["sh", "-eu", "plan.sh"], env=checkout.environment(), cwd=checkout.root, check=True
+    )
+    assert checkout.done() == done
+    assert out.read_text().splitlines() == lines
 
 
 def test_every_work_is_one_that_the_benchmark_knows_and_asks_for_bfloat16_on_the_gpu(checkout):
     planned = checkout.planned(SCRIPT)
-    for command in planned[2:]:
-        assert command[:2] == ["env", "JAX_PLATFORMS=cuda"]
+    assert planned[2] == ["mkdir", "-p", "runs"]
+    for command in planned[3:]:
+        begin = command.index("env")
+        assert command[begin : begin + 2] == ["env", "JAX_PLATFORMS=cuda"]
     parser = make_parser()
     asked = [parser.parse_args(["bench", *arguments]) for arguments in benches(planned)]
     assert {options.dtype for options in asked} == {"bfloat16"}

@@ -76,12 +76,15 @@ def test_a_new_slice_is_made_and_the_plan_is_what_is_done(checkout, cloud):
 
 
 def test_hosts_run_the_recipe_with_its_fields_in_the_shared_folder(checkout):
-    *_, start = checkout.planned(SCRIPT, "start", *PLACE, *SPOT, "--", "--prompt.stop", "['it''s']")
+    *_, start = checkout.planned(
+        SCRIPT, "start", *PLACE, *SPOT, "--", "--prompt.stop", "['it''s $X']"
+    )
     remote = start[start.index("--command") + 1]
     words = shlex.split(remote.removesuffix("; } 2>&1"))
     recipe = ["train", "--config", CONFIG, "--distributed.auto", "true"]
     recipe += ["--run_dir", "/mnt/stepcoder/runs/run1"]
-    assert words[words.index("train") :] == [*recipe, "--prompt.stop", "['it''s']"]
+    # systemd takes $X for a variable's value, and two dollar signs for one.
+    assert words[words.index("train") :] == [*recipe, "--prompt.stop", "['it''s $$X']"]
     assert "KillMode=mixed" in words
 
 

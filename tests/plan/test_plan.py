@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jax.errors import JaxRuntimeError
@@ -29,6 +30,7 @@ from stepcoder_jax.plan.programs import PROGRAMS
 from stepcoder_jax.plan.report import plan_text
 from stepcoder_jax.plan.roofline import roofline
 from stepcoder_jax.plan.topology import find_topology
+from stepcoder_jax.recipe import load_config
 from stepcoder_jax.sharding import make_mesh
 
 FOLDER = Path(__file__).parent
@@ -152,8 +154,6 @@ def test_each_program_alone_is_estimated_for_the_chips_own_kernels(name: str) ->
 
 def test_what_does_not_fit_is_said_with_a_remedy() -> None:
     config = CONFIGS / "plan" / "deepseek_coder_6.7b.yaml"
-    from stepcoder_jax.recipe import load_config
-
     wide = load_config(config, ["--mesh.data", "4", "--model.remat", "none"])
     wide = replace(wide, model=replace(wide.model, path=CONFIGS / "models/deepseek-coder-6.7b"))
     plan = estimate(wide, "v5e:2x2", programs=("update",))
@@ -161,6 +161,29 @@ def test_what_does_not_fit_is_said_with_a_remedy() -> None:
     assert any("mesh.fsdp = -1" in text for text in plan["suggestions"])
     assert any("model.remat" in text for text in plan["suggestions"])
     assert "DOES NOT FIT" in plan_text(plan)
+
+
+def test_weights_that_are_too_large_to_generate_with_are_split_by_the_mesh_that_is_named() -> None:
+    def of(*overrides: str) -> dict[str, Any]:
+        file = CONFIGS / "plan" / "qwen2.5_coder_32b.yaml"
+        config = load_config(file, overrides)
+        folder = CONFIGS / "models/qwen2.5-coder-32b"
+        config = replace(config, model=replace(config.model, path=folder))
+        return estimate(config, "v6e:8x8", programs=("prefill", "decode"))
+
+    plan = of()
+    assert not plan["fits"]
+    named = "take mesh.tensor = 4 and mesh.data × mesh.fsdp = 16: 15.3 GiB"
+    assert named in plan["suggestions"][0]
+    assert of("--mesh.fsdp=16", "--mesh.tensor=4")["fits"]
+
+
+def test_a_bucket_that_no_row_needs_is_not_planned_for() -> None:
+    config = recipe()
+    rollout = replace(config.rollout, row_buckets=(8, 4096))
+    changed = replace(config, rollout=rollout)
+    assert changed.row_widths == (8, config.row_widths[-1])
+    assert estimate(changed)["row_tokens"] == estimate(config)["row_tokens"]
 
 
 def test_a_sweep_ranks_what_fits_by_time() -> None:
