@@ -37,6 +37,7 @@ class PPOPhase:
     Attributes:
       judge: the recipe's reward function.
       check: raises ``Interrupted`` if a stop was asked for.
+      origin: as in ``ProgressFile``.
     """
 
     config: RunConfig
@@ -46,6 +47,7 @@ class PPOPhase:
     run: RunDir
     display: Display
     check: Check
+    origin: str | None
 
     def train(self, progress: Progress, store: CheckpointStore) -> Progress:
         """Runs the iterations that are left and saves the last one.
@@ -72,7 +74,13 @@ class PPOPhase:
 
     def progress_file(self, store: CheckpointStore) -> ProgressFile:
         """How the phase's progress lies in a store."""
-        return ProgressFile(store=store, run=self.run, collector=self.collector, config=self.config)
+        return ProgressFile(
+            store=store,
+            run=self.run,
+            collector=self.collector,
+            config=self.config,
+            origin=self.origin,
+        )
 
     def iterate(self, progress: Progress) -> tuple[Progress, dict[str, Any]]:
         """One iteration: sample, execute, score, update, move the curriculum."""

@@ -1,6 +1,7 @@
 """From the import path in a recipe to a reward function, and from its answer to numbers."""
 
 import importlib
+import inspect
 import math
 import sys
 from collections.abc import Sequence
@@ -97,7 +98,8 @@ def resolve_reward(reward: RewardConfig, executor: ExecutorSettings) -> Judge:
         executor: must run every test where the function counts them.
 
     Raises:
-        ConfigError: no such module, nothing of that name in it, or nothing that can be called.
+        ConfigError: no such module, nothing of that name in it, or nothing that can be called with
+            an outcome and the settings.
     """
     path = reward.function
     name, colon, attribute = path.partition(":")
@@ -109,9 +111,23 @@ def resolve_reward(reward: RewardConfig, executor: ExecutorSettings) -> Judge:
     function = getattr(module, attribute)
     if not callable(function):
         raise _unusable(path, f"{attribute!r} is {type(function).__name__}, not a function")
+    _require_two_arguments(function, path)
     if getattr(function, NEEDS_ALL_TESTS, False) and not executor.run_all:
         raise _unusable(path, "it counts the tests that pass: set executor.run_all = true")
     return Judge(function=function, config=reward)
+
+
+def _require_two_arguments(function: RewardFunction, path: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        # Written in C: it does not say.
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        wanted = "it must take two arguments, the outcome and the recipe's reward"
+        raise _unusable(path, f"{wanted}, and takes {signature} ({error})") from error
 
 
 def _unusable(path: str, why: str) -> ConfigError:

@@ -96,11 +96,13 @@ def test_the_functions_that_the_documentation_shows_work(folder: Path) -> None:
         ("stepcoder_jax.rewards:NEEDS_ALL_TESTS", "is str, not a function"),
         ("half_done:f", "cannot be imported: No module named 'not_there'"),
         ("misspelt:f", "cannot be imported: SyntaxError"),
+        ("one_argument:f", "it must take two arguments, the outcome and the recipe's reward"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_one_clear_error(folder: Path, path: str, named: str) -> None:
     (folder / "half_done.py").write_text("import not_there\n")
     (folder / "misspelt.py").write_text("def f(:\n")
+    (folder / "one_argument.py").write_text("def f(outcome):\n    return 1.0\n")
     with pytest.raises(ConfigError) as error:
         resolve(path)
     assert str(error.value).startswith(f"reward.function = {path!r}: ")

@@ -186,12 +186,17 @@ def test_a_change_that_is_allowed_is_said(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(whole, tmp_path / "run")
-    config = override(recipe(tmp_path / "run", iterations=4), ["--ppo.clip_ratio=0.1"])
+    changes = ["--ppo.clip_ratio=0.1", "--kl.beta=0.5"]
+    config = override(recipe(tmp_path / "run", iterations=4), changes)
     train(config, Display(), StopRequest(), allow_changes=True)
-    assert "CHANGED in this run: ppo.clip_ratio: 0.2 → 0.1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "CHANGED in this run: ppo.clip_ratio: 0.2 → 0.1" in said
+    assert "CHANGED in this run: kl.beta: 0.05 → 0.5" in said
     assert read_config(tmp_path / "run") == config
     assert (tmp_path / "run" / "config.1.yaml").exists()
-    assert [r["step"] for r in log(tmp_path / "run") if r["phase"] == "ppo"] == [1, 2, 3, 4]
+    rows = [r for r in log(tmp_path / "run") if r["phase"] == "ppo"]
+    assert [r["step"] for r in rows] == [1, 2, 3, 4]
+    assert [r["beta"] for r in rows] == pytest.approx([0.05, 0.05, 0.05, 0.5])
 
 
 def test_buckets_shorter_than_every_prompt_are_refused_before_sft(tmp_path: Path) -> None:
