@@ -12,12 +12,15 @@ import jax
 from jax._src import distributed
 
 from stepcoder_jax.last_word import LastWord
+from stepcoder_jax.lifeline import Lifeline, Lifelines
 
 _ENDED, _HERE, _LEFT = "stepcoder/ended", "stepcoder/here/", "stepcoder/left/"
+_LIFELINES = "stepcoder/lifelines"
 # How long a process that lives has to answer, and to end by itself afterwards.
 _ANSWER_S, _GRACE_S = 3.0, 5.0
 _PAUSE_S = 0.2
 _LONG_MS = 1_000_000_000
+_LIFELINES_MS = 10_000
 
 
 def is_lost(error: BaseException) -> bool:
@@ -31,7 +34,8 @@ class RollCall:
 
     A process that waits for another in the middle of a computation cannot be reached otherwise.
     What is said goes by way of the service with which ``jax.distributed`` began: where process 0
-    itself is lost, JAX ends the others at once, and ``LastWord`` is what speaks.
+    itself is lost, JAX ends the others at once, and ``LastWord`` is what speaks. That another was,
+    process 0 learns from its ``Lifeline``, and says it in its place.
     """
 
     def __init__(self) -> None:
@@ -40,7 +44,27 @@ class RollCall:
         self._is_ending = False
         address = distributed.global_state.coordinator_address
         self._last_word = _on_process_0(address) if self._own and address else None
+        self._lifelines = Lifelines(self._miss) if self._own == 0 else None
+        self._lifeline = self._hold_on(address)
         threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
+
+    def _hold_on(self, address: str | None) -> Lifeline | None:
+        """To process 0; None where it is this one, or is reached at JAX's port alone."""
+        if self._lifelines is not None:
+            self._client.key_value_set(_LIFELINES, json.dumps(self._lifelines.port_and_secret))
+            return None
+        if address is None:
+            return None
+        with suppress(OSError, jax.errors.JaxRuntimeError):
+            told = self._client.blocking_key_value_get(_LIFELINES, _LIFELINES_MS)
+            port, secret = json.loads(told)
+            host = address.rpartition(":")[0].strip("[]")
+            return Lifeline((host, port), secret, self._own)
+        return None
+
+    def _miss(self, process: int) -> None:
+        with suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(_ENDED, json.dumps({"process": process, "why": None}))
 
     def end(self, error: BaseException) -> str | None:
         """Tells the others that this process ends, unless one has told before.
@@ -74,7 +98,11 @@ class RollCall:
             time.sleep(_PAUSE_S)
 
     def dismiss(self) -> None:
-        """Lets this process end without a word beside its own."""
+        """Lets this process end without a word beside its own, and unmissed."""
+        if self._lifelines is not None:
+            self._lifelines.close()
+        if self._lifeline is not None:
+            self._lifeline.let_go()
         if self._last_word is not None:
             self._last_word.spare()
 
