@@ -68,8 +68,11 @@ def _check_iteration(c: RunConfig) -> None:
         ("model.logprob_chunk_tokens", c.model.logprob_chunk_tokens),
     ):
         _require(value > 0, name, value, "must be positive")
-    for name, value in (("iterations", c.iterations), ("seed", c.seed), ("sft.steps", c.sft.steps)):
+    for name, value in (("iterations", c.iterations), ("sft.steps", c.sft.steps)):
         _require(value >= 0, name, value, "must not be negative")
+    _require(
+        0 <= c.seed < 2**32, "seed", c.seed, f"in 0 … {2**32 - 1}: of larger ones JAX drops bits"
+    )
     for name in ("train_count", "demonstrations_count", "ppo_count", "evaluate_count"):
         most = getattr(c.data, name)
         _require(most is None or most > 0, f"data.{name}", most, "positive, or null for all")

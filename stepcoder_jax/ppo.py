@@ -217,7 +217,8 @@ class PPOPhase:
         if gap > limit and scored.broken is None and not experience.is_stale:
             raise FloatingPointError(
                 f"iteration {experience.task.iteration + 1}: sampler and trainer differ by"
-                f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit}"
+                f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit};"
+                " in bfloat16 raise it, or set model.dtype = float32"
             )
 
     def _write(self, metrics: dict[str, Any], rollouts: Sequence[Rollout]) -> None:

@@ -180,6 +180,8 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("data: {evaluate: [a]}", [], ["data.evaluate", "['a']", "mapping"]),
         ("prompt: {stop: [a, '']}", [], ["prompt.stop = ('a', '')", "empty"]),
         ("ppo: {clip_ratio: .nan}", [], ["ppo.clip_ratio = nan", "number"]),
+        ("seed: 5000000000", [], ["seed = 5000000000", "0 … 4294967295"]),
+        ("seed: 1", ["--seed=-1"], ["seed = -1", "0 … 4294967295"]),
         ("seed: 1", ["--sampling.max_logprob_gap=nan"], ["sampling.max_logprob_gap = nan"]),
         ("seed: 1", ["--sampling.max_logprob_gap=-1"], ["max_logprob_gap = -1.0", "negative"]),
         ("seed: 1", ["--sampling.temperature=.inf"], ["sampling.temperature = inf", "finite"]),

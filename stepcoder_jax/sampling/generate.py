@@ -62,6 +62,12 @@ class Sampler:
     place: Callable[[Any], Any]
     prefill_prompts: int = 8
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where nothing could ever be sampled."""
+        for name in ("slots", "prefill_prompts", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+
     def generate(
         self,
         params: Params,
@@ -83,7 +89,8 @@ class Sampler:
           (row, sample). Tokens behind a stop string are cut off.
 
         Raises:
-          ValueError: a prompt does not fit the longest bucket, or a budget is not to be had.
+          ValueError: a prompt is empty or does not fit the longest bucket, a budget is not to be
+            had, or there are not as many keys and budgets as rows.
         """
         if prompts:
             yield from _Batch(self, params, prompts, keys, samples, budgets).run()
@@ -113,6 +120,15 @@ class _Row:
     stops: StopFinder
 
 
+def _check_rows(n_rows: int, keys: Key[Array, " B"], budgets: Sequence[int] | None) -> None:
+    """Indices beyond the end are clamped on a device: rows would share a key."""
+    if n_rows < 1:
+        raise ValueError("samples must be at least 1")
+    for name, given in (("keys", keys), ("budgets", budgets)):
+        if given is not None and len(given) != n_rows:
+            raise ValueError(f"{len(given)} {name} for {n_rows} rows: one a row")
+
+
 class _Batch:
     """One call: the rows that wait, the prompts that have been read, and the rows in the slots."""
 
@@ -127,6 +143,10 @@ class _Batch:
     ) -> None:
         self._sampler, self._prompts, self._samples = sampler, prompts, samples
         n_rows = len(prompts) * samples
+        _check_rows(n_rows, keys, budgets)
+        empty = [i for i, prompt in enumerate(prompts) if not prompt.tokens]
+        if empty:
+            raise ValueError(f"prompt {empty[0]} has no token: there is nothing to go on from")
         self._keys = keys
         most = sampler.settings.max_new_tokens
         self._budgets = np.full(n_rows, most) if budgets is None else np.asarray(budgets)

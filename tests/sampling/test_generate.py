@@ -204,6 +204,28 @@ def test_a_budget_that_is_not_to_be_had_is_refused(budget: int) -> None:
         list(SAMPLER.generate(SERVED, PROMPTS, keys, samples=1, budgets=[3, budget, 3]))
 
 
+@pytest.mark.parametrize(
+    ("keys", "budgets", "prompts", "named"),
+    [
+        (2, None, PROMPTS, "2 keys for 3 rows"),
+        (3, [3, 3], PROMPTS, "2 budgets for 3 rows"),
+        (1, None, [Prompt(tokens=(), prefix_tokens=0)], "prompt 0 has no token"),
+    ],
+)
+def test_inputs_that_are_not_one_a_row_are_refused(
+    keys: int, budgets: list[int] | None, prompts: list[Prompt], named: str
+) -> None:
+    several = jax.random.split(jax.random.key(0), keys)
+    with pytest.raises(ValueError, match=named):
+        list(SAMPLER.generate(SERVED, prompts, several, samples=1, budgets=budgets))
+
+
+@pytest.mark.parametrize("name", ["slots", "prefill_prompts", "chunk_tokens"])
+def test_a_sampler_that_could_do_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} = 0"):
+        replace(SAMPLER, **{name: 0})
+
+
 def test_no_prompts_are_no_rows() -> None:
     assert run(SAMPLER, [], samples=2) == []
 
