@@ -98,14 +98,19 @@ def whole_lines(program: str, covered: Spans) -> list[tuple[int, int]]:
 
 
 def mark_trained(
-    executed: Bool[np.ndarray, " R"], fgo: FGOConfig, rng: np.random.Generator
+    executed: Bool[np.ndarray, " R"],
+    is_end: Bool[np.ndarray, " R"],
+    fgo: FGOConfig,
+    rng: np.random.Generator,
 ) -> Bool[np.ndarray, " R"]:
     """Mark the response tokens that the policy loss counts.
 
     Args:
         executed: from `mark_executed`.
+        is_end: tokens that end the response.
         fgo: `mask`: "executed" is FGO; "all" is plain PPO; "random_same_sparsity", the control,
-            counts as many tokens of the row as "executed" does, whichever they are.
+            counts as many tokens of the row as "executed" does, whichever they are, but for
+            those that end the response: they count in both.
         rng: draws the control.
     """
     match fgo.mask:
@@ -114,7 +119,9 @@ def mark_trained(
         case "all":
             return np.ones_like(executed)
         case "random_same_sparsity":
-            return rng.permutation(executed)
+            marked = executed.copy()
+            marked[~is_end] = rng.permutation(executed[~is_end])
+            return marked
         case unknown:
             assert_never(unknown)
 

@@ -65,7 +65,7 @@ def make_rollout(
         stage=stage,
         moves_stage=moves_stage,
         score=None if reward is None else reward.score,
-        is_trained=mark_trained(executed, fgo, rng),
+        is_trained=mark_trained(executed, program.is_end, fgo, rng),
         weights=token_weights(weights, len(program.text), program.token_spans),
     )
 

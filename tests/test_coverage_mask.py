@@ -190,28 +190,40 @@ def test_a_program_that_does_not_compile_counts_whole(verdict):
     assert result.tolist() == [verdict is Verdict.COMPILE_ERROR]
 
 
+def no_end(tokens):
+    return np.zeros(tokens, bool)
+
+
 def test_mask_all_is_every_response_token():
     mask = np.array([True, False, False])
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(mark_trained(mask, replace(FGO, mask="all"), rng), [True] * 3)
+    np.testing.assert_array_equal(
+        mark_trained(mask, no_end(3), replace(FGO, mask="all"), rng), [True] * 3
+    )
 
 
 def test_mask_executed_is_what_was_executed():
     mask = np.array([True, False, False])
-    np.testing.assert_array_equal(mark_trained(mask, FGO, np.random.default_rng(0)), mask)
+    np.testing.assert_array_equal(
+        mark_trained(mask, no_end(len(mask)), FGO, np.random.default_rng(0)), mask
+    )
 
 
 def test_the_random_control_is_as_sparse_and_falls_anywhere():
-    mask = np.array([True, True, False, False, False])
+    mask = np.array([True, True, False, False, False, True])
+    is_end = np.arange(6) == 5
     control = replace(FGO, mask="random_same_sparsity")
     rng = np.random.default_rng(0)
-    draws = np.stack([mark_trained(mask, control, rng) for _ in range(2000)])
-    np.testing.assert_array_equal(draws.sum(axis=1), 2)
-    np.testing.assert_allclose(draws.mean(axis=0), 2 / 5, atol=0.05)
+    draws = np.stack([mark_trained(mask, is_end, control, rng) for _ in range(2000)])
+    np.testing.assert_array_equal(draws.sum(axis=1), 3)
+    np.testing.assert_array_equal(draws[:, 5], True)
+    np.testing.assert_allclose(draws[:, :5].mean(axis=0), 2 / 5, atol=0.05)
 
 
 def test_the_random_control_is_repeatable():
     mask = np.arange(50) < 20
     control = replace(FGO, mask="random_same_sparsity")
-    first, second = (mark_trained(mask, control, np.random.default_rng(7)) for _ in range(2))
+    first, second = (
+        mark_trained(mask, no_end(50), control, np.random.default_rng(7)) for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
