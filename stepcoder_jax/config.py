@@ -416,6 +416,7 @@ class EvalConfig:
     k: tuple[int, ...] = (1,)
     temperature: float = 0.2
     top_p: float = 0.95
+    top_k: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

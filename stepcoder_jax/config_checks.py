@@ -110,7 +110,8 @@ def _check_sampling(c: RunConfig) -> None:
         _require(math.isfinite(value), name, value, "must be finite")
     gap = c.sampling.max_logprob_gap
     _require(gap >= 0, "sampling.max_logprob_gap", gap, "must not be negative")
-    _require(c.sampling.top_k >= 0, "sampling.top_k", c.sampling.top_k, "must not be negative")
+    for name, top_k in (("sampling", c.sampling.top_k), ("eval", c.eval.top_k)):
+        _require(top_k >= 0, f"{name}.top_k", top_k, "must not be negative")
     for name in ("max_new_tokens", "slots", "prefill_prompts", "chunk_tokens"):
         value = getattr(c.sampling, name)
         _require(value > 0, f"sampling.{name}", value, "must be positive")

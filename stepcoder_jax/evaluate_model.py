@@ -130,9 +130,7 @@ def _sample(
     config = trained.config
     workshop = Workshop.of(config, trained.model)
     problems: tuple[Problem, ...] = checked.problems
-    worker = workshop.worker(
-        client, check, temperature=config.eval.temperature, top_p=config.eval.top_p
-    )
+    worker = workshop.worker(client, check, config.eval)
     if workshop.caution is not None:
         display.say(workshop.caution)
     display.say(

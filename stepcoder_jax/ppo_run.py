@@ -91,8 +91,7 @@ def _ppo_phase(
     worker = workshop.worker(
         run.client,
         run.stop.check,
-        temperature=config.sampling.temperature,
-        top_p=config.sampling.top_p,
+        config.sampling,
         reference_s=run.data.reference_s,
     )
     return PPOPhase(

@@ -98,9 +98,7 @@ def _evaluate(
     run: Run, policy: Params, title: str, problems: Sequence[Problem], key: jax.Array
 ) -> dict[str, Any]:
     config, workshop = run.config.eval, run.workshop
-    worker = workshop.worker(
-        run.client, run.stop.check, temperature=config.temperature, top_p=config.top_p
-    )
+    worker = workshop.worker(run.client, run.stop.check, config)
     served = policy_to_serve(policy, run.frozen, lora=run.config.lora, dtype=run.config.model.dtype)
     found = evaluate(
         worker,

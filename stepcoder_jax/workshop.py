@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from stepcoder_executor import Executor
 
-from stepcoder_jax.config import ConfigError, RunConfig
+from stepcoder_jax.config import ConfigError, EvalConfig, RunConfig, SamplingConfig
 from stepcoder_jax.data.prompts import PromptBuilder
 from stepcoder_jax.data.sources import load_problems
 from stepcoder_jax.executor_session import executor as executor
@@ -93,20 +93,19 @@ class Workshop:
         self,
         client: Executor,
         check: Callable[[], None],
+        draws: SamplingConfig | EvalConfig,
         *,
-        temperature: float,
-        top_p: float,
         reference_s: Mapping[str, float] = MappingProxyType({}),
     ) -> Worker:
-        """A worker that samples at this temperature and nucleus; ``LimitRule`` on the last."""
+        """A worker that draws tokens as training or evaluation does; ``LimitRule`` on the last."""
         sampling = self.config.sampling
         return Worker(
             sampler=Sampler(
                 decoder=self.decoder,
                 settings=DecodeSettings(
-                    temperature=temperature,
-                    top_p=top_p,
-                    top_k=sampling.top_k,
+                    temperature=draws.temperature,
+                    top_p=draws.top_p,
+                    top_k=draws.top_k,
                     end_token=self.model.tokenizer.eos_token_id,
                     pad_token=self.pad_token,
                     max_new_tokens=sampling.max_new_tokens,

@@ -68,6 +68,24 @@ def test_problems_that_do_not_fit_are_no_part_of_the_progress(
     assert "evaluate 2/2" in err
 
 
+def test_an_evaluation_draws_as_its_own_fields_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run")
+    arguments = ("--model", str(tmp_path / "run"), "--problems", "builtin:heldout", "--count", "1")
+    hot = ("--eval.temperature=9", "--samples", "3", "--save-samples")
+
+    def programs(name: str, *fields: str) -> set[str]:
+        status, _, err = run(capsys, *arguments, *FEW, *hot, str(tmp_path / name), *fields)
+        assert status == 0, err
+        rows = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        assert len(rows) == 3
+        return set(rows)
+
+    assert len(programs("one.jsonl", "--eval.top_k=1")) == 1
+    assert len(programs("any.jsonl", "--sampling.top_k=1")) == 3
+
+
 def test_a_model_that_overflows_is_no_bad_programmer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def test_what_a_run_directory_keeps_reads_back_as_the_same_recipe(tmp_path: Path
         ("seed: 1", ["--sampling.temperature=.inf"], ["sampling.temperature = inf", "finite"]),
         ("seed: 1", ["--eval.temperature=.inf"], ["eval.temperature = inf", "finite"]),
         ("seed:", [], ["seed = None", "left out"]),
+        ("seed: 1", ["--eval.top_k=-1"], ["eval.top_k = -1", "negative"]),
         ("seed: 1", ["--sampling.top_k", "null"], ["sampling.top_k = None", "left out"]),
         ("seed: 1", ["--kl.beta.x", "3"], ["--kl.beta.x", "'kl.beta' has no fields"]),
     ],
