@@ -46,11 +46,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def summarise(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means over an iteration's optimizer steps; the largest and the smallest ratio."""
-    if not steps:
-        return {}
+    """Means over those of an iteration's steps that have a statistic; the extreme ratios."""
     reduce = {"ratio_max": np.max, "ratio_min": np.min}
-    return {k: float(reduce.get(k, np.mean)([s[k] for s in steps])) for k in steps[0]}
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {k: float(reduce.get(k, np.mean)([s[k] for s in steps if k in s])) for k in names}
 
 
 def seconds_of(experience: Experience, *, score: float, update: float) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from stepcoder_jax.config import RunConfig
 from stepcoder_jax.finite import finite_fields
 from stepcoder_jax.learner import (
     BatchStats,
+    CriticKind,
+    CriticStats,
     Learner,
+    PolicyStats,
     adapt_beta,
     make_train_batch,
     minibatches,
@@ -52,7 +55,7 @@ class Updated:
     """What the optimizer steps of an iteration came to.
 
     Attributes:
-      stats: means over the steps that were taken.
+      stats: means over the steps that were taken, of policy and critic each its own.
       skipped: steps of the run so far that were not finite.
       empty: steps of the iteration that had no token to train.
     """
@@ -139,7 +142,8 @@ class Trainer:
                 state, taken[number] = self._step(state, piece, iteration)
         stats = {number: _in_order(step) for number, step in taken.items()}
         for number in [n for n in stats if broken_statistic(stats[n])]:
-            skipped = self._skip_step(scored, iteration, number, stats.pop(number), skipped)
+            skipped = self._skip_step(scored, iteration, number, stats[number], skipped)
+            stats[number] = taken_part(stats[number], self.learner.critic_kind)
         empty = self.config.ppo.epochs * self.config.ppo.minibatches - len(taken)
         return Updated(
             state=adapt_beta(state, scored.stats, learner=self.learner),
@@ -198,6 +202,18 @@ class Trainer:
         folder = dump(self.run.path, broken, batch, self.config)
         self.display.say(stop_or_skip(broken, folder, skipped + 1, self.config.ppo))
         return skipped + 1
+
+
+def taken_part(stats: Mapping[str, Any], critic: CriticKind) -> dict[str, Any]:
+    """Of a step that policy or critic did not take, what the other says, which took its own.
+
+    A critic on the policy's backbone takes none without the policy.
+    """
+    if critic != "separate":
+        return {}
+    parts = (("policy_is_finite", PolicyStats), ("critic_is_finite", CriticStats))
+    kept = {f.name for flag, of in parts if stats.get(flag, False) for f in fields(of)}
+    return {name: value for name, value in stats.items() if name in kept}
 
 
 def _broken_scores(

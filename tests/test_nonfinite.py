@@ -12,13 +12,16 @@ from test_train import arrays, log, recipe
 
 from stepcoder_jax import ppo
 from stepcoder_jax.config import PPOConfig, RunConfig
+from stepcoder_jax.learner import CriticKind
 from stepcoder_jax.nonfinite import BrokenStep, broken_statistic, stop_or_skip
+from stepcoder_jax.ppo_metrics import summarise
 from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
 from stepcoder_jax.rollout import Rollout, make_rollout
 from stepcoder_jax.run_dir import read_config
 from stepcoder_jax.stop import StopRequest
 from stepcoder_jax.train import train
+from stepcoder_jax.trainer import taken_part
 from stepcoder_jax.worker import Attempt
 
 EXPLODES = "--policy_optimizer.learning_rate=1e30"
@@ -131,6 +134,25 @@ def test_the_first_statistic_that_is_not_finite_is_named() -> None:
     assert broken_statistic({"policy_is_finite": yes, "ratio_max": np.inf}) is None
     assert broken_statistic({"is_finite": no, "a": 1.0, "b": np.nan}) == ("b", "nan")
     assert broken_statistic({"policy_is_finite": no, "a": 1.0}) == ("policy_is_finite", "False")
+
+
+@pytest.mark.parametrize(
+    ("critic", "policy", "expected"),
+    [
+        ("separate", False, {"value_loss": 2.0, "critic_is_finite": True}),
+        ("separate", True, {"policy_loss": 1.0, "policy_is_finite": True}),
+        ("shared", False, {}),
+    ],
+)
+def test_of_a_skipped_step_only_what_was_taken_is_logged(
+    critic: CriticKind, policy: bool, expected: dict[str, Any]
+) -> None:
+    stats = {"policy_loss": 1.0, "policy_is_finite": policy}
+    stats |= {"value_loss": 2.0, "critic_is_finite": not policy}
+    part = taken_part(stats, critic)
+    assert part == expected
+    other = dict.fromkeys(stats, 3.0)
+    assert summarise([part, other]) == {n: (expected.get(n, 3.0) + 3.0) / 2 for n in stats}
 
 
 def test_a_skipped_step_is_said_and_one_too_many_stops() -> None:
