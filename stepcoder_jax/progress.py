@@ -81,15 +81,21 @@ def _plain_meter(name: str, total: int, done: int) -> Meter:
 
 
 class _Clock:
-    """Estimates the time left from the steps since the phase began."""
+    """Estimates the time left from the steps behind the first, which compiles."""
 
     def __init__(self, total: int, done: int) -> None:
-        self._total, self._done, self._started = total, done, time.monotonic()
+        self._total, self._done = total, done
+        self._first: tuple[int, float] | None = None
 
     def left(self, now: int) -> str:
-        if now <= self._done:
+        at = time.monotonic()
+        if self._first is None and now > self._done:
+            self._first = (now, at)
+        if now >= self._total:
+            return "0:00"
+        if self._first is None or now <= self._first[0]:
             return "?"
-        pace = (time.monotonic() - self._started) / (now - self._done)
+        pace = (at - self._first[1]) / (now - self._first[0])
         minutes, seconds = divmod(round(pace * (self._total - now)), 60)
         return f"{minutes}:{seconds:02d}"
 

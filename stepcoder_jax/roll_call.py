@@ -44,22 +44,26 @@ class RollCall:
         self._is_ending = False
         address = distributed.global_state.coordinator_address
         self._last_word = _on_process_0(address) if self._own and address else None
-        self._lifelines = Lifelines(self._miss) if self._own == 0 else None
-        self._lifeline = self._hold_on(address)
+        self._lifelines = None if self._own else self._lifelines_for_all()
+        self._lifeline = self._lifeline_to_first(address) if self._own else None
         threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
 
-    def _hold_on(self, address: str | None) -> Lifeline | None:
-        """To process 0; None where it is this one, or is reached at JAX's port alone."""
-        if self._lifelines is not None:
-            self._client.key_value_set(_LIFELINES, json.dumps(self._lifelines.port_and_secret))
-            return None
-        if address is None:
-            return None
+    def _lifelines_for_all(self) -> Lifelines | None:
+        """None where this host lets nobody listen."""
+        found = None
+        with suppress(OSError):
+            found = Lifelines(self._miss)
+        told = None if found is None else found.port_and_secret
+        self._client.key_value_set(_LIFELINES, json.dumps(told))
+        return found
+
+    def _lifeline_to_first(self, address: str | None) -> Lifeline | None:
+        """None where process 0 is reached at JAX's port alone."""
         with suppress(OSError, jax.errors.JaxRuntimeError):
-            told = self._client.blocking_key_value_get(_LIFELINES, _LIFELINES_MS)
-            port, secret = json.loads(told)
-            host = address.rpartition(":")[0].strip("[]")
-            return Lifeline((host, port), secret, self._own)
+            told = json.loads(self._client.blocking_key_value_get(_LIFELINES, _LIFELINES_MS))
+            if address and told:
+                host = address.rpartition(":")[0].strip("[]")
+                return Lifeline((host, told[0]), told[1], self._own)
         return None
 
     def _miss(self, process: int) -> None:
