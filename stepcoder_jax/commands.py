@@ -225,7 +225,7 @@ def export(options: Namespace) -> dict[str, Any]:
         from stepcoder_jax.trained import export_adapters, export_run
 
         if options.adapter:
-            return {"out": str(export_adapters(options.run_dir, options.out))}
+            return {"out": str(export_adapters(options.run_dir, options.out, options.dtype))}
         return {"out": str(export_run(options.run_dir, options.out, options.dtype))}
 
 

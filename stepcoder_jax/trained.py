@@ -100,19 +100,35 @@ def export_run(run_path: Path, out: Path, dtype: str = "float32") -> Path:
 
     Args:
       dtype: of the weights in it: float32 as they were trained, or bfloat16, rounded.
+
+    Raises:
+      ModelLoadError: the run has no checkpoint yet, or a file lies where the folder is to be.
     """
+    _require_no_file(out)
     # Whatever mesh the run had, its parameters are spread over the devices there are.
     model = trained_model(run_path, make_mesh(MeshConfig(data=1, fsdp=-1)))
     save_model(out, model.config, model.params, model.tokenizer, dtype=dtype)
     return out
 
 
-def export_adapters(run_path: Path, out: Path) -> Path:
+def _require_no_file(out: Path) -> None:
+    # Before minutes of reading, not when the folder is made.
+    file = next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise ModelLoadError(f"--out {out}: {file} is a file; name a folder, there or not")
+
+
+def export_adapters(run_path: Path, out: Path, dtype: str = "float32") -> Path:
     """Writes what LoRA added to a run's starting model as a folder that PEFT and vLLM load.
 
+    Args:
+      dtype: of the adapters in it: float32 as they were trained, or bfloat16, rounded.
+
     Raises:
-      ModelLoadError: the run trained the whole model, or started from one that is in no folder.
+      ModelLoadError: the run trained the whole model, or started from one that is in no folder; or
+        a file lies where the folder is to be.
     """
+    _require_no_file(out)
     config = read_config(run_path)
     base = config.model.path
     if config.lora.rank == 0:
@@ -126,5 +142,6 @@ def export_adapters(run_path: Path, out: Path) -> Path:
         )
     with open_model(base) as stored:
         model = stored.config
-    save_peft(out, model, config.lora, _newest_adapters(RunDir(run_path), config, model), base)
+    adapters = _newest_adapters(RunDir(run_path), config, model)
+    save_peft(out, model, config.lora, adapters, base, dtype=dtype)
     return out

@@ -106,11 +106,15 @@ def test_such_a_run_is_evaluated_and_reported(
 def test_the_merged_export_is_the_base_plus_the_exported_adapter(
     whole: Path, base: Path, tmp_path: Path
 ) -> None:
-    for flags, name in (([], "merged"), (["--adapter"], "adapter")):
+    half = ["--adapter", "--dtype", "bfloat16"]
+    for flags, name in (([], "merged"), (["--adapter"], "adapter"), (half, "half")):
         out = str(tmp_path / name)
         assert cli.main(["export", "--run", str(whole), "--out", out, *flags]) == 0
     start, merged = load_model(base), load_model(tmp_path / "merged")
     pairs = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    rounded = load_file(tmp_path / "half" / "adapter_model.safetensors")
+    for name, tensor in pairs.items():
+        np.testing.assert_array_equal(rounded[name], tensor.astype("bfloat16"), err_msg=name)
     peft = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert peft["base_model_name_or_path"] == str(base)
     before = dict(hf_tensors(start.config, start.params))

@@ -1,5 +1,6 @@
 """A run's policy out again: exported without the weights that the run began with."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sft import SFTStep, init_sft_state
 from stepcoder_jax.sharding import make_mesh
 from stepcoder_jax.starting_model import make_decoder, starting_model
-from stepcoder_jax.trained import export_run, find_model
+from stepcoder_jax.trained import export_adapters, export_run, find_model
 
 # As many words as the texts' tokenizer may have.
 RECIPE = ["--model.shape=tiny-test", "--model.vocab_size=300"]
@@ -63,6 +64,16 @@ def test_an_exported_policy_is_the_run_s(
         loaded.params,
         policy,
     )
+
+
+@pytest.mark.parametrize("export", [export_run, export_adapters])
+@pytest.mark.parametrize("out", ["notes", "notes/out"])
+def test_a_file_where_the_folder_is_to_be_is_named(
+    run: tuple[Path, Params], tmp_path: Path, export: Callable[[Path, Path], Path], out: str
+) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(ModelLoadError, match=f"--out .*{out}: .*notes is a file; name a folder"):
+        export(run[0], tmp_path / out)
 
 
 def test_the_recipe_as_changed_decides_where_a_model_lies(

@@ -46,7 +46,10 @@ class PromptBuilder:
                 " use prompt.format: plain"
             )
         if self.tokenizer.eos_token_id is None:
-            raise ConfigError("model.path: its tokenizer names no end-of-sequence token")
+            raise ConfigError(
+                f"the tokenizer of {self.tokenizer.name_or_path or 'this model'} names no"
+                " end-of-sequence token: name one (eos_token in its tokenizer_config.json)"
+            )
 
     def is_too_long(self, problem: Problem, most_tokens: int) -> bool:
         """Whether a prompt surely has more tokens, told by its characters alone.

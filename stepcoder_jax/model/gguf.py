@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader
 from gguf.quants import dequantize
 
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.gguf_rope import DIVISORS, SCALING_OPTIONS, rope_scaling, with_divisors
+from stepcoder_jax.model.metadata_values import names, positive_number, whole_number
 from stepcoder_jax.model.source import StoredTensor
 from stepcoder_jax.model.weights import Index, ModelLoadError
 
@@ -32,7 +34,7 @@ _OPTIONS: Mapping[str, str] = {
     "rope.freq_base": "rope_theta",
 }
 
-_SCALING_OPTIONS = ("rope.scaling.type", "rope.scaling.factor")
+_NUMBERS = ("attention.layer_norm_rms_epsilon", "rope.freq_base")
 
 _NEEDED = (
     "block_count",
@@ -79,12 +81,20 @@ class GGUFFile:
             reader = GGUFReader(path)
         except (OSError, ValueError, IndexError) as error:
             raise ModelLoadError(f"{path}: not a readable GGUF file: {error}") from error
+        if reader.endianess != GGUFEndian.LITTLE:
+            raise ModelLoadError(
+                f"{path}: a big-endian GGUF file; only little-endian ones are read"
+            )
         self.metadata: Mapping[str, Any] = {
             key: field.contents() for key, field in reader.fields.items()
         }
         self.tensors: dict[str, StoredTensor] = {}
         self._offsets: dict[str, int] = {}
+        self._rope_divisors: np.ndarray | None = None
         for tensor in reader.tensors:
+            if tensor.name == DIVISORS:
+                self._rope_divisors = np.array(tensor.data)
+                continue
             name = _hf_name(tensor.name)
             # GGUF writes the fastest axis first.
             shape = tuple(int(size) for size in reversed(tensor.shape))
@@ -99,23 +109,33 @@ class GGUFFile:
             ModelLoadError: an architecture or option that the decoder does not compute, by name.
         """
         try:
-            return ModelConfig.from_hf(self._hf_config())
+            architecture = self._architecture()
+            options = self._options(architecture)
+            config = ModelConfig.from_hf(self._hf_config(architecture, options))
+            _check_implied(options, config)
+            if self._rope_divisors is not None:
+                config = with_divisors(architecture, config, self._rope_divisors)
+            return config
         except ValueError as error:
             raise ModelLoadError(f"{self.path}: {error}") from error
 
-    def _hf_config(self) -> dict[str, Any]:
+    def _architecture(self) -> str:
         architecture = self.metadata.get("general.architecture")
         if architecture not in _ARCHITECTURES:
             raise ValueError(
                 f"general.architecture = {architecture!r} is not supported; "
                 f"allowed: {', '.join(_ARCHITECTURES)}"
             )
+        return architecture
+
+    def _options(self, architecture: str) -> dict[str, Any]:
+        """The model's options by their names in ``_OPTIONS`` and beside it, checked one by one."""
         options = {
             key.removeprefix(f"{architecture}."): value
             for key, value in self.metadata.items()
             if key.startswith(f"{architecture}.")
         }
-        unknown = options.keys() - {*_OPTIONS, *_SCALING_OPTIONS, *_IMPLIED}
+        unknown = options.keys() - {*_OPTIONS, *SCALING_OPTIONS, *_IMPLIED}
         if unknown:
             name = min(unknown)
             raise ValueError(f"option {architecture}.{name} = {options[name]!r} is not supported")
@@ -124,15 +144,20 @@ class GGUFFile:
             missing.append("tokenizer.ggml.tokens")
         if missing:
             raise ValueError(f"lacks {', '.join(missing)}")
+        for name in (name for name in _OPTIONS if name in options):
+            check = positive_number if name in _NUMBERS else whole_number
+            check(f"{architecture}.{name}", options[name])
+        return options
+
+    def _hf_config(self, architecture: str, options: Mapping[str, Any]) -> dict[str, Any]:
         hf = {theirs: options[ours] for ours, theirs in _OPTIONS.items() if ours in options}
-        hf |= {
+        tokens = names("tokenizer.ggml.tokens", self.metadata["tokenizer.ggml.tokens"])
+        return hf | {
             "model_type": architecture,
-            "vocab_size": len(self.metadata["tokenizer.ggml.tokens"]),
+            "vocab_size": len(tokens),
             "tie_word_embeddings": "lm_head.weight" not in self.tensors,
-            "rope_scaling": _rope_scaling(options),
+            "rope_scaling": rope_scaling(architecture, options),
         }
-        _check_implied(options, hf)
-        return hf
 
     def read(self, name: str, index: Index) -> np.ndarray:
         """Return a block of a tensor in float32, dequantised, in rope's halves layout.
@@ -187,16 +212,8 @@ def _hf_name(name: str) -> str:
     return f"{prefix}{_TENSORS[part]}.{kind}"
 
 
-def _rope_scaling(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    kind = options.get("rope.scaling.type", "none")
-    if kind == "none":
-        return None
-    return {"rope_type": kind, "factor": options.get("rope.scaling.factor")}
-
-
-def _check_implied(options: Mapping[str, Any], hf: Mapping[str, Any]) -> None:
-    head_dim = hf.get("head_dim") or hf["hidden_size"] // hf["num_attention_heads"]
-    implied = dict.fromkeys(_IMPLIED, head_dim) | {"vocab_size": hf["vocab_size"]}
+def _check_implied(options: Mapping[str, Any], config: ModelConfig) -> None:
+    implied = dict.fromkeys(_IMPLIED, config.head_dim) | {"vocab_size": config.vocab_size}
     for name, expected in implied.items():
         if options.get(name, expected) != expected:
             raise ValueError(f"{name} = {options[name]} is not supported; expected {expected}")

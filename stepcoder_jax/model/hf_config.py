@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, RopeScaling
+from stepcoder_jax.model import hf_rope
+from stepcoder_jax.model.metadata_values import names, positive_number, switch, whole_number
 
 if TYPE_CHECKING:
     from stepcoder_jax.model.config import ModelConfig
@@ -105,13 +105,13 @@ def read(hf: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
     _refuse_sizes(hf)
     fields = {ours: hf[theirs] for theirs, ours in _REQUIRED.items()}
-    rope = _rope(hf)
+    theta, scaling = hf_rope.read(hf)
     return fields | {
         "num_kv_heads": _kv_heads(hf, model_type),
         "head_dim": _head_dim(hf, model_type),
-        "tie_word_embeddings": hf.get("tie_word_embeddings", False),
-        "rope_theta": float(rope.get("rope_theta", hf.get("rope_theta", 10_000.0))),
-        "rope_scaling": _read_scaling(rope),
+        "tie_word_embeddings": switch("tie_word_embeddings", hf.get("tie_word_embeddings", False)),
+        "rope_theta": theta,
+        "rope_scaling": scaling,
         "attention_bias": model_type == "qwen2",
         "qk_norm": model_type == "qwen3",
     }
@@ -132,18 +132,18 @@ def write(config: ModelConfig) -> dict[str, Any]:
         "hidden_act": "silu",
         "tie_word_embeddings": config.tie_word_embeddings,
         "rope_theta": config.rope_theta,
-        "rope_scaling": _write_scaling(config.rope_scaling),
+        "rope_scaling": hf_rope.write(config.rope_scaling),
         "torch_dtype": "float32",
     }
 
 
 def _architecture(hf: Mapping[str, Any]) -> str:
-    model_type: str = hf.get("model_type", "")
-    if model_type not in ARCHITECTURES:
+    model_type = hf.get("model_type", "")
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise ValueError(
             f"model_type = {model_type!r} is not supported; allowed: {', '.join(ARCHITECTURES)}"
         )
-    named = hf.get("architectures") or [ARCHITECTURES[model_type]]
+    named = names("architectures", hf.get("architectures")) or [ARCHITECTURES[model_type]]
     if named != [ARCHITECTURES[model_type]]:
         raise ValueError(
             f"architectures = {named!r} is not supported for model_type {model_type!r}; "
@@ -166,21 +166,19 @@ def _refuse_unknown(hf: Mapping[str, Any]) -> None:
 
 def _refuse_sizes(hf: Mapping[str, Any]) -> None:
     for key in _SIZES:
-        value = hf.get(key)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{key} = {value!r} must be a positive whole number")
-        if value is None and key in _REQUIRED:
+        if hf.get(key) is not None:
+            whole_number(key, hf[key])
+        elif key in _REQUIRED:
             raise ValueError(f"config.json lacks {key}: it is null")
-    epsilon = hf["rms_norm_eps"]
-    if not isinstance(epsilon, int | float) or not epsilon > 0:
-        raise ValueError(f"rms_norm_eps = {epsilon!r} must be a positive number")
+    positive_number("rms_norm_eps", hf["rms_norm_eps"])
 
 
 def _refuse_window(hf: Mapping[str, Any], model_type: str) -> None:
     # Where the file has no window, transformers reads 4096, and Mistral has no switch for it.
     window = hf.get("sliding_window", None if model_type == "llama" else 4096)
-    has_window = model_type in ("llama", "mistral") or hf.get("use_sliding_window", False)
-    layer_types = set(hf.get("layer_types") or ())
+    is_used = switch("use_sliding_window", hf.get("use_sliding_window", False))
+    has_window = model_type in ("llama", "mistral") or is_used
+    layer_types = set(names("layer_types", hf.get("layer_types")))
     if (has_window and window is not None) or layer_types - {"full_attention"}:
         raise ValueError(
             f"sliding_window = {window!r} (layer_types {sorted(layer_types)}) is not supported; "
@@ -201,38 +199,10 @@ def _head_dim(hf: Mapping[str, Any], model_type: str) -> int:
         return hf["head_dim"]
     if model_type == "qwen3":
         raise ValueError("config.json lacks head_dim")
-    return hf["hidden_size"] // hf["num_attention_heads"]
-
-
-def _rope(hf: Mapping[str, Any]) -> Mapping[str, Any]:
-    nested, flat = hf.get("rope_parameters"), hf.get("rope_scaling")
-    if nested and flat and nested != flat:
+    head_dim, rest = divmod(hf["hidden_size"], hf["num_attention_heads"])
+    if rest:
         raise ValueError(
-            f"rope_scaling = {flat!r} and rope_parameters = {nested!r} contradict each other; "
-            "remove one of them"
+            f"hidden_size = {hf['hidden_size']} must be a multiple of num_attention_heads = "
+            f"{hf['num_attention_heads']} where head_dim is left out"
         )
-    return nested or flat or {}
-
-
-def _read_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
-    options = {k: v for k, v in rope.items() if k not in ("type", "rope_type", "rope_theta")}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    records: Mapping[str, type] = {"linear": LinearRope, "llama3": Llama3Rope}
-    if kind == "default" and not options:
-        return None
-    if kind not in records:
-        raise ValueError(
-            f"rope scaling {kind!r} with {options!r} is not supported; "
-            "allowed: default (no options), linear, llama3"
-        )
-    try:
-        return records[kind](**options)
-    except TypeError as error:
-        raise ValueError(f"rope scaling {kind!r} with {options!r}: {error}") from error
-
-
-def _write_scaling(scaling: RopeScaling | None) -> dict[str, Any] | None:
-    if scaling is None:
-        return None
-    kind = "linear" if isinstance(scaling, LinearRope) else "llama3"
-    return {"rope_type": kind, **asdict(scaling)}
+    return head_dim

@@ -173,6 +173,7 @@ def _open_gguf(path: Path) -> StoredModel:
         tokenizer = tokenizer_from_gguf(file.metadata)
     except ValueError as error:
         raise ModelLoadError(f"{path}: {error}") from error
+    tokenizer.name_or_path = str(path)
     return StoredModel(config=config, tokenizer=tokenizer, source=file)
 
 

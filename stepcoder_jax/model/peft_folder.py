@@ -22,18 +22,25 @@ _BLOCKS = {"attention": "self_attn", "mlp": "mlp"}
 
 
 def save_peft(
-    path: str | Path, config: ModelConfig, lora: LoRAConfig, adapters: Params, base: str | Path
+    path: str | Path,
+    config: ModelConfig,
+    lora: LoRAConfig,
+    adapters: Params,
+    base: str | Path,
+    *,
+    dtype: str = "float32",
 ) -> None:
     """Write adapters.
 
     Args:
         config: the model that they were trained on.
         base: where PEFT is told to find that model; its user may name another place.
+        dtype: of the adapters in the file: float32, which is exact, or bfloat16.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(_peft_config(lora, base), indent=2) + "\n")
-    tensors = dict(peft_tensors(config, lora, adapters))
+    tensors = {name: tensor.astype(dtype) for name, tensor in peft_tensors(config, lora, adapters)}
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 

@@ -58,9 +58,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         ValueError: the folder has no tokenizer.json, or a broken one.
     """
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError(f"{folder}: holds no tokenizer.json; a model folder needs it")
     try:
         tokenizer = Tokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder}: holds no tokenizer that can be read: {error}") from error
     config = folder / "tokenizer_config.json"
     if config.is_file():

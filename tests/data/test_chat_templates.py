@@ -10,7 +10,7 @@ test_deepseek_prompts.py, which has DeepSeek-Coder's whole template.
 import pytest
 from stepcoder_executor import IoTests
 
-from stepcoder_jax.config import PromptConfig
+from stepcoder_jax.config import ConfigError, PromptConfig
 from stepcoder_jax.data.prompts import PromptBuilder
 from stepcoder_jax.eval_styles import STYLES
 from stepcoder_jax.model.token_bytes import token_bytes
@@ -93,6 +93,14 @@ def _model(request: pytest.FixtureRequest) -> tuple[Tokenizer, str]:
 
 def builder(tokenizer: Tokenizer, config: PromptConfig) -> PromptBuilder:
     return PromptBuilder(tokenizer=tokenizer, config=config)
+
+
+def test_a_tokenizer_without_an_end_is_named_by_its_path(model: tuple[Tokenizer, str]) -> None:
+    tokenizer, _ = model
+    tokenizer.eos_token, tokenizer.name_or_path = None, "models/mine"
+    message = "tokenizer of models/mine names no end-of-sequence token"
+    with pytest.raises(ConfigError, match=message):
+        builder(tokenizer, STYLES["plain"])
 
 
 def text(tokenizer: Tokenizer, tokens: tuple[int, ...]) -> str:

@@ -44,8 +44,14 @@ def interleaved(tensor: np.ndarray, heads: int) -> np.ndarray:
     return tensor.reshape(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
 
 
-def open_writer(path: Path, config: ModelConfig, tokenizer: Tokenizer, arch: str) -> GGUFWriter:
-    writer = GGUFWriter(path, arch)
+def open_writer(
+    path: Path,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    arch: str,
+    endianess: gguf.GGUFEndian = gguf.GGUFEndian.LITTLE,
+) -> GGUFWriter:
+    writer = GGUFWriter(path, arch, endianess=endianess)
     writer.add_block_count(config.num_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -89,6 +95,13 @@ def write_gguf(
 ) -> None:
     """Write ``params``; ``kinds`` gives the storage of a tensor by GGUF module name."""
     writer = open_writer(path, config, tokenizer, arch)
+    add_params(writer, config, params, arch, **kinds)
+    finish(writer)
+
+
+def add_params(
+    writer: GGUFWriter, config: ModelConfig, params: dict, arch: str, **kinds: str
+) -> None:
     for name, tensor in hf_tensors(config, params):
         if arch == "llama" and "q_proj" in name:
             tensor = interleaved(tensor, config.num_heads)
@@ -97,4 +110,3 @@ def write_gguf(
         name = gguf_name(name)
         kind = GGMLQuantizationType[kinds.get(name.split(".")[-2], "F32")]
         writer.add_tensor(name, quantize(tensor, kind), raw_dtype=kind)
-    finish(writer)

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,13 @@ from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope, inverse
 LLAMA3 = Llama3Rope(
     factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
 )
+
+
+BAD_NUMBERS = (None, 0, -2, "x", True, math.inf, math.nan, 10**400)
+
+
+def llama3(**change: object) -> dict:
+    return {"rope_scaling": {"rope_type": "llama3", **asdict(LLAMA3)} | change}
 
 
 MISTRAL = {"model_type": "mistral", "architectures": None}
@@ -82,6 +90,45 @@ def test_the_flat_and_the_nested_form_of_rope_read_the_same() -> None:
         ({"num_key_value_heads": 0}, "num_key_value_heads = 0 must be a positive whole number"),
         ({"num_hidden_layers": None}, "num_hidden_layers: it is null"),
         ({"rms_norm_eps": "1e-6"}, "rms_norm_eps = '1e-6' must be a positive number"),
+        ({"rms_norm_eps": math.inf}, "rms_norm_eps = inf must be a positive number"),
+        ({"rms_norm_eps": math.nan}, "rms_norm_eps = nan must be a positive number"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps = 0 must be a positive number"),
+        ({"rms_norm_eps": -1e-5}, "rms_norm_eps = -1e-05 must be a positive number"),
+        ({"rms_norm_eps": True}, "rms_norm_eps = True must be a positive number"),
+        ({"num_hidden_layers": True}, "num_hidden_layers = True must be a positive whole number"),
+        ({"vocab_size": 304.0}, "vocab_size = 304.0 must be a positive whole number"),
+        ({"hidden_size": 66, "head_dim": None}, "hidden_size = 66 must be a multiple of num_att"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings = 'false' is not supported"),
+        ({"tie_word_embeddings": None}, "tie_word_embeddings = None is not supported"),
+        ({"use_sliding_window": "false"}, "use_sliding_window = 'false' is not supported"),
+        ({"model_type": ["llama"]}, r"model_type = \['llama'\] is not supported"),
+        (
+            {"architectures": "LlamaForCausalLM"},
+            "architectures = 'LlamaForCausalLM' must be a list",
+        ),
+        ({"layer_types": 5}, "layer_types = 5 must be a list of strings or null"),
+        ({"layer_types": "full_attention"}, "layer_types = 'full_attention' must be a list"),
+        ({"layer_types": [None]}, r"layer_types = \[None\] must be a list of strings"),
+        ({"rope_parameters": "linear"}, "rope_parameters = 'linear' must be a JSON object"),
+        ({"rope_scaling": []}, r"rope_scaling = \[\] must be a JSON object or null"),
+        *(({"rope_theta": x}, f"rope_theta = {x!r} must be a positive") for x in BAD_NUMBERS),
+        ({"rope_parameters": {"rope_theta": None}}, "rope_theta = None must be a positive number"),
+        ({"rope_scaling": {"rope_type": ["linear"], "factor": 4.0}}, r"scaling \['linear'\]"),
+        ({"rope_scaling": {"rope_type": None, "factor": 4.0}}, "rope scaling None"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "'linear' with {} .* its options are factor"),
+        *(
+            ({"rope_scaling": {"type": "linear", "factor": x}}, f"'linear': factor = {x!r} must be")
+            for x in BAD_NUMBERS
+        ),
+        (llama3(factor=0), "'llama3': factor = 0 must be a positive number"),
+        (llama3(low_freq_factor="x"), "low_freq_factor = 'x' must be a positive number"),
+        (llama3(low_freq_factor=4.0), "low_freq_factor = 4.0 must be below high_freq_factor = 4.0"),
+        (llama3(low_freq_factor=5.0), "low_freq_factor = 5.0 must be below high_freq_factor = 4.0"),
+        (llama3(original_max_position_embeddings=0.5), "embeddings = 0.5 must be a positive whole"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+            "its options are factor, high_freq_factor, low_freq_factor, original_max_position",
+        ),
     ],
 )
 def test_what_the_decoder_does_not_compute_is_refused_by_name(change: dict, message: str) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
-from gguf_files import finish, gguf_name, interleaved, open_writer, write_gguf
+from gguf_files import add_params, finish, gguf_name, interleaved, open_writer, write_gguf
 from random_models import VARIANTS, random_params
 
-from stepcoder_jax.model.load import load_model
-from stepcoder_jax.model.rope_frequencies import LinearRope
+from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.load import LoadedModel, load_model, save_model
+from stepcoder_jax.model.rope_frequencies import LinearRope, Llama3Rope
 from stepcoder_jax.model.tokenizer import Tokenizer
 from stepcoder_jax.model.weights import ModelLoadError, hf_tensors
 
@@ -187,10 +188,9 @@ def test_what_is_not_read_exactly_is_refused_by_name(tmp_path: Path, tokenizer: 
     finish(writer)
     with pytest.raises(ModelLoadError, match=r"llama\.expert_count = 8 is not supported"):
         load_model(path)
-    writer = open_writer(path, config, tokenizer, "llama")
-    writer.add_tensor("rope_freqs.weight", np.ones(2, np.float32))
+    writer = open_writer(path, config, tokenizer, "llama", gguf.GGUFEndian.BIG)
     finish(writer)
-    with pytest.raises(ModelLoadError, match=r"'rope_freqs\.weight' is unknown"):
+    with pytest.raises(ModelLoadError, match=r"m\.gguf: a big-endian GGUF file"):
         load_model(path)
     path.write_text("not a model at all")
     with pytest.raises(ModelLoadError, match=r"m\.gguf: not a readable GGUF file"):
@@ -239,3 +239,125 @@ def test_missing_metadata_is_named(tmp_path: Path) -> None:
     message = r"m\.gguf: lacks llama\.context_length, .*, tokenizer\.ggml\.tokens"
     with pytest.raises(ModelLoadError, match=message):
         load_model(tmp_path / "m.gguf")
+
+
+ROPE = replace(
+    VARIANTS["tied"], vocab_size=300, num_layers=1, head_dim=32, rope_theta=5e5,
+    rms_norm_eps=float(np.float32(1e-5)),
+)  # fmt: skip
+
+
+def load_with(
+    path: Path,
+    tokenizer: Tokenizer,
+    metadata: dict[str, str | float | bool],
+    factors: np.ndarray | None = None,
+    config: ModelConfig = ROPE,
+    arch: str = "llama",
+) -> LoadedModel:
+    """Load a whole file with more metadata, and with a tensor of rope's divisors."""
+    writer = open_writer(path, config, tokenizer, arch)
+    add = {str: writer.add_string, float: writer.add_float32, bool: writer.add_bool}
+    for key, value in metadata.items():
+        writer.kv_data[-1].pop(f"{arch}.{key}", None)
+        add[type(value)](f"{arch}.{key}", value)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    add_params(writer, config, random_params(config), arch)
+    finish(writer)
+    return load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "scaling"),
+    [
+        ({"rope.scaling.factor": 4.0}, LinearRope(factor=4.0)),
+        ({"rope.scale_linear": 4.0}, LinearRope(factor=4.0)),
+        ({"rope.scaling.factor": 2.0, "rope.scale_linear": 4.0}, LinearRope(factor=2.0)),
+        ({"rope.scaling.type": "linear", "rope.scale_linear": 4.0}, LinearRope(factor=4.0)),
+        ({"rope.scaling.factor": 0.0}, None),
+        ({"rope.scaling.factor": 1.0}, None),
+        ({"rope.scaling.type": "none", "rope.scaling.factor": 4.0}, None),
+    ],
+)
+def test_rope_is_scaled_as_llama_cpp_scales_it(
+    metadata: dict, scaling: LinearRope | None, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    loaded = load_with(tmp_path / "m.gguf", tokenizer, metadata)
+    assert loaded.config == replace(ROPE, rope_scaling=scaling)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"rope.scaling.type": "linear"}, r"lacks llama\.rope\.scaling\.factor, which .* 'linear'"),
+        ({"rope.scaling.factor": -2.0}, r"llama\.rope\.scaling\.factor = -2\.0 must be a positive"),
+        ({"rope.scale_linear": "x"}, r"llama\.rope\.scale_linear = 'x' must be a positive number"),
+        ({"rope.scaling.type": "linear", "rope.scaling.factor": 0.0}, r"factor = 0\.0 must be"),
+        ({"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}, "type = 'yarn' is not"),
+        ({"rope.scaling.factor": True}, r"llama\.rope\.scaling\.factor = True must be a positive"),
+        ({"rope.freq_base": 0.0}, r"llama\.rope\.freq_base = 0\.0 must be a positive number"),
+        ({"block_count": True}, r"llama\.block_count = True must be a positive whole number"),
+        ({"attention.head_count": 4.0}, r"llama\.attention\.head_count = 4\.0 must be"),
+        ({"attention.layer_norm_rms_epsilon": float("inf")}, r"rms_epsilon = inf must be"),
+    ],
+)
+def test_metadata_out_of_its_range_is_named(
+    metadata: dict, message: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(ModelLoadError, match=rf"m\.gguf: .*{message}"):
+        load_with(tmp_path / "m.gguf", tokenizer, metadata)
+
+
+def converters_factors(factor: float) -> np.ndarray:
+    """llama.cpp's divisors of a llama3 scaling for ``ROPE``, in float64."""
+    wavelengths = 2 * np.pi * ROPE.rope_theta ** (np.arange(0, ROPE.head_dim, 2) / ROPE.head_dim)
+    smooth = (8192 / wavelengths - 1.0) / (4.0 - 1.0)
+    ramp = 1 / ((1 - smooth) / factor + smooth)
+    factors = np.where(wavelengths < 8192 / 4, 1.0, np.where(wavelengths > 8192, factor, ramp))
+    return factors.astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_the_divisors_of_llama_3_are_its_scaling(
+    factor: float, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    factors = converters_factors(factor)
+    assert len(np.unique(factors)) > 2
+    loaded = load_with(tmp_path / "m.gguf", tokenizer, {}, factors)
+    assert loaded.config.rope_scaling == Llama3Rope(
+        factor=factor,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=8192,
+    )
+    save_model(tmp_path / "out", loaded.config, loaded.params, loaded.tokenizer)
+    assert load_model(tmp_path / "out").config == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("arch", "metadata", "factors", "message"),
+    [
+        ("llama", {}, converters_factors(16.0), "neither Llama 3.1's nor Llama 3.2's divisors"),
+        ("llama", {}, converters_factors(8.0)[:-1], "neither Llama 3.1's nor Llama 3.2's"),
+        ("llama", {}, converters_factors(8.0) * np.float32(1.0001), "neither Llama 3.1's"),
+        (
+            "llama",
+            {"rope.scaling.factor": 4.0},
+            converters_factors(8.0),
+            "not supported with .*4.0",
+        ),
+        ("qwen3", {}, converters_factors(8.0), "not supported with .* 'qwen3'"),
+    ],
+)
+def test_other_divisors_of_rope_are_refused(
+    arch: str,
+    metadata: dict,
+    factors: np.ndarray,
+    message: str,
+    tmp_path: Path,
+    tokenizer: Tokenizer,
+) -> None:
+    config = replace(ROPE, qk_norm=arch == "qwen3")
+    with pytest.raises(ModelLoadError, match=rf"m\.gguf: tensor 'rope_freqs\.weight' .*{message}"):
+        load_with(tmp_path / "m.gguf", tokenizer, metadata, factors, config, arch)

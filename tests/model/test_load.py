@@ -158,7 +158,11 @@ def test_a_folder_without_weights_or_with_broken_ones_is_named(folder: Path) -> 
 def test_a_folder_without_a_tokenizer_is_named(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    with pytest.raises(ModelLoadError, match="model: holds no tokenizer"):
+    with pytest.raises(ModelLoadError) as caught:
+        load_model(folder)
+    assert str(caught.value) == f"{folder}: holds no tokenizer.json; a model folder needs it"
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match="model: holds no tokenizer that can be read"):
         load_model(folder)
 
 

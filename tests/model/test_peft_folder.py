@@ -59,6 +59,16 @@ def test_the_folder_is_the_one_that_peft_read(case: TorchCase, tmp_path: Path) -
     assert found == expected
 
 
+def test_half_precision_is_the_adapters_rounded(case: TorchCase, tmp_path: Path) -> None:
+    exact, rounded = tmp_path / "exact", tmp_path / "rounded"
+    save_peft(exact, case.config, LORA, made_up_adapters(case), "base")
+    save_peft(rounded, case.config, LORA, made_up_adapters(case), "base", dtype="bfloat16")
+    saved = load_file(rounded / WEIGHTS_FILE)
+    for name, tensor in load_file(exact / WEIGHTS_FILE).items():
+        assert saved[name].dtype == "bfloat16"
+        np.testing.assert_array_equal(saved[name], tensor.astype("bfloat16"), err_msg=name)
+
+
 if __name__ == "__main__":
     of = read_case(BASE)
     save_peft(sys.argv[1], of.config, LORA, made_up_adapters(of), "base")
