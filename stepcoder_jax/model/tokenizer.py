@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
 PAD_TOKEN = "<pad>"
@@ -41,11 +51,43 @@ def _deepseek_coder() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([*splits, digits, bytes_apart])
 
 
-# By GGUF's tokenizer.ggml.pre, which stands for a regular expression that the file leaves out.
-_PRE_TOKENIZERS: Mapping[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
-    "gpt-2": _byte_level,
-    "smollm": _digits_apart,
-    "deepseek-coder": _deepseek_coder,
+def _words_and_digits(digits: str) -> pre_tokenizers.PreTokenizer:
+    """As tiktoken splits for GPT-4, with so many digits in a piece."""
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+        + digits
+        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    bytes_apart = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    return pre_tokenizers.Sequence([split, bytes_apart])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What GGUF's ``tokenizer.ggml.pre`` stands for, and the file leaves out.
+
+    Attributes:
+        split: into pieces that no token crosses.
+        composes: whether characters are composed first (NFC).
+        whole_first: whether a piece that is a token is one without any merge.
+        begins: whether texts begin with a token of their own where the file does not say.
+    """
+
+    split: Callable[[], pre_tokenizers.PreTokenizer]
+    composes: bool = False
+    whole_first: bool = False
+    begins: bool = False
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "gpt-2": _Kind(split=_byte_level),
+    "smollm": _Kind(split=_digits_apart),
+    "deepseek-coder": _Kind(split=_deepseek_coder),
+    "llama-bpe": _Kind(
+        split=lambda: _words_and_digits(r"\p{N}{1,3}"), whole_first=True, begins=True
+    ),
+    "qwen2": _Kind(split=lambda: _words_and_digits(r"\p{N}"), composes=True),
 }
 
 
@@ -99,10 +141,10 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
             that is missing.
     """
     kind, pre = (metadata.get(f"tokenizer.ggml.{key}", "") for key in ("model", "pre"))
-    if kind != "gpt2" or pre not in _PRE_TOKENIZERS:
+    if kind != "gpt2" or pre not in _KINDS:
         raise ValueError(
             f"tokenizer.ggml.model = {kind!r} with tokenizer.ggml.pre = {pre!r} is not supported; "
-            f"allowed: 'gpt2' with {', '.join(map(repr, _PRE_TOKENIZERS))}"
+            f"allowed: 'gpt2' with {', '.join(map(repr, _KINDS))}"
         )
     missing = [key for key in _GGUF_KEYS if key not in metadata]
     if missing:
@@ -110,8 +152,12 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[pre]()
+    how = _KINDS[pre]
+    model = models.BPE(vocab=vocabulary, merges=merges, ignore_merges=how.whole_first)
+    tokenizer = tokenizers.Tokenizer(model)
+    if how.composes:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = how.split()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(_added(metadata, _CONTROL))
     tokenizer.add_tokens(_added(metadata, _USER_DEFINED))
@@ -121,7 +167,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         clean_up_tokenization_spaces=False,
         **_roles(metadata),
     )
-    _begin_texts(whole, metadata.get("tokenizer.ggml.add_bos_token"))
+    _begin_texts(whole, metadata.get("tokenizer.ggml.add_bos_token", how.begins))
     return whole
 
 

@@ -1,9 +1,14 @@
+import inspect
 import json
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import tokenizers
 from random_models import TEXTS
+from tokenizers import models, pre_tokenizers, trainers
+from transformers.convert_slow_tokenizer import TikTokenConverter
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
 
 from stepcoder_jax.model.tokenizer import (
     EOS_TOKEN,
@@ -57,7 +62,7 @@ def test_no_room_for_the_bytes_is_refused() -> None:
         train_tokenizer(TEXTS, 100)
 
 
-@pytest.mark.parametrize("change", [{"model": "llama"}, {"pre": "qwen2"}])
+@pytest.mark.parametrize("change", [{"model": "llama"}, {"pre": "falcon"}])
 def test_an_unknown_kind_of_gguf_tokenizer_is_refused_by_name(change: dict) -> None:
     kinds = {"model": "gpt2", "pre": "smollm"} | change
     metadata = {f"tokenizer.ggml.{key}": value for key, value in kinds.items()}
@@ -85,6 +90,63 @@ def test_digits_leave_their_white_space_only_where_the_file_says_so(tokenizer: T
     assert apart == tokenizer.tokenize("x =    1")
     assert "".join(apart) == "".join(together)
     assert apart != together
+
+
+# What the patterns of pieces tell apart; the last two "é" are an "e" and an accent.
+SPLIT_TEXT = (
+    "x = 1234567 + f(12)\r\n\n\t  if it's THEY'LL: return  café"
+    " 北京２０２４ ½ <b>--&&\n  \n end   cafe\u0301 e\u0301"
+)
+
+
+def learned(pattern: str) -> tokenizers.Tokenizer:
+    """A byte-level BPE with merges of everything in the text above, pieces split by a pattern."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    bytes_apart = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    split = pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_apart])
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|endoftext|>", "<|begin_of_text|>", "<|more|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([SPLIT_TEXT] * 3, trainer)
+    return backend
+
+
+def test_qwen_s_gguf_splits_as_its_class_in_transformers() -> None:
+    model = json.loads(learned(PRETOKENIZE_REGEX).to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    theirs = Qwen2Tokenizer(vocab=model["vocab"], merges=merges)
+    metadata = gguf_metadata(Tokenizer(tokenizer_object=learned(PRETOKENIZE_REGEX)), "qwen2")
+    metadata["tokenizer.ggml.add_bos_token"] = False
+    ours = tokenizer_from_gguf(metadata)
+    for text in (SPLIT_TEXT, ANY_TEXT, *TEXTS):
+        assert ours(text).input_ids == theirs(text).input_ids
+    composed = ours("café").input_ids
+    assert ours("cafe\u0301").input_ids == composed
+    assert [t for t in ours.tokenize("a 1234") if t.isdigit()] == ["1", "2", "3", "4"]
+
+
+def test_llama_3_s_gguf_splits_as_tiktoken_and_begins_texts() -> None:
+    pattern = inspect.signature(TikTokenConverter).parameters["pattern"].default
+    theirs = learned(pattern)
+    metadata = gguf_metadata(Tokenizer(tokenizer_object=theirs), "llama-bpe")
+    ours = tokenizer_from_gguf(metadata | {"tokenizer.ggml.bos_token_id": 1})
+    for text in (SPLIT_TEXT, ANY_TEXT, *TEXTS):
+        assert ours(text).input_ids == [1, *theirs.encode(text).ids]
+    metadata |= {"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.add_bos_token": False}
+    assert tokenizer_from_gguf(metadata)("x").input_ids == theirs.encode("x").ids
+
+
+def test_llama_3_takes_a_piece_that_is_a_token_without_merging() -> None:
+    metadata = gguf_metadata(Tokenizer(tokenizer_object=learned(r"\S+")), "llama-bpe")
+    whole = [*metadata["tokenizer.ggml.tokens"], "qqqq"]
+    metadata["tokenizer.ggml.tokens"] = whole
+    metadata["tokenizer.ggml.token_type"].append(1)
+    assert tokenizer_from_gguf(metadata).tokenize("qqqq") == ["qqqq"]
+    assert len(tokenizer_from_gguf(metadata | {"tokenizer.ggml.pre": "qwen2"}).tokenize("qqqq")) > 1
 
 
 def test_one_text_of_megabytes_does_not_decide_the_merges() -> None:
