@@ -79,7 +79,7 @@ class GGUFFile:
         self.path = path
         try:
             reader = GGUFReader(path)
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError, IndexError, KeyError) as error:
             raise ModelLoadError(f"{path}: not a readable GGUF file: {error}") from error
         if reader.endianess != GGUFEndian.LITTLE:
             raise ModelLoadError(
@@ -88,6 +88,12 @@ class GGUFFile:
         self.metadata: Mapping[str, Any] = {
             key: field.contents() for key, field in reader.fields.items()
         }
+        parts = self.metadata.get("split.count", 1)
+        if parts != 1:
+            raise ModelLoadError(
+                f"{path}: one of {parts} files of a model (split.count); only whole ones are read:"
+                " llama.cpp's llama-gguf-split --merge joins them"
+            )
         self.tensors: dict[str, StoredTensor] = {}
         self._offsets: dict[str, int] = {}
         self._rope_divisors: np.ndarray | None = None

@@ -188,6 +188,11 @@ def test_what_is_not_read_exactly_is_refused_by_name(tmp_path: Path, tokenizer: 
     finish(writer)
     with pytest.raises(ModelLoadError, match=r"llama\.expert_count = 8 is not supported"):
         load_model(path)
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_uint16("split.count", 3)
+    finish(writer)
+    with pytest.raises(ModelLoadError, match=r"m\.gguf: one of 3 files of a model"):
+        load_model(path)
     writer = open_writer(path, config, tokenizer, "llama", gguf.GGUFEndian.BIG)
     finish(writer)
     with pytest.raises(ModelLoadError, match=r"m\.gguf: a big-endian GGUF file"):
