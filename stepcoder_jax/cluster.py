@@ -126,6 +126,7 @@ def _part(roll_call: RollCall) -> None:
     share(lambda: None)
     roll_call.dismiss()
     jax.distributed.shutdown()
+    roll_call.wait_for_listener()
 
 
 def _leave(status: int) -> None:

@@ -1,8 +1,8 @@
 """A connection from every process of a run to the first: where it breaks for good, one was lost.
 
 The system closes the connections of a process that is killed, whatever the others wait for at that
-time, and keeps asking whether the other host is there. The processes themselves send nothing
-meanwhile, so that a busy one is not taken for lost.
+time. Nothing is sent meanwhile: neither a busy process nor a silent network is taken for a lost
+one here. A host that is gone is left to the heartbeat of ``jax.distributed``.
 """
 
 import contextlib
@@ -13,10 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-# How long a process has to say who it is.
-_HELLO_S = 10.0
-# After so many silent seconds a host is asked whether it is there, so often, so far apart.
-_ASKED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+# How long a process has to say who it is, and how long to come back: less than ``again_s``.
+_HELLO_S, _BACK_S = 10.0, 2.0
+_PAUSE_S = 0.2
 _LEAVES = b"."
 
 
@@ -49,23 +48,26 @@ class Lifelines:
         self._server.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._is_closed:
             try:
                 connection, _ = self._server.accept()
             except OSError:
-                return
+                # Too many open files, say: those that hold on already are none the worse.
+                time.sleep(_PAUSE_S)
+                continue
             threading.Thread(target=self._hold, args=(connection,), daemon=True).start()
 
     def _hold(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, ValueError):
             connection.settimeout(_HELLO_S)
-            said = connection.makefile("rb").readline(100).decode("ascii").split()
+            # Unbuffered: what comes at once behind the hello is read below.
+            said = connection.makefile("rb", buffering=0).readline(100).decode("ascii").split()
             if len(said) != 2 or not secrets.compare_digest(said[0], self._secret):
                 return
             process = int(said[1])
             self._times[process] += 1
             time_of_this = self._times[process]
-            _keep_asking(connection)
+            connection.settimeout(None)
             if _next_byte(connection) != _LEAVES:
                 time.sleep(self._again_s)
                 if not self._is_closed and self._times[process] == time_of_this:
@@ -101,7 +103,7 @@ class Lifeline:
     def _connected(self) -> socket.socket:
         connection = socket.create_connection(self._address, timeout=_HELLO_S)
         connection.sendall(self._hello)
-        _keep_asking(connection)
+        connection.settimeout(None)
         return connection
 
     def _hold(self) -> None:
@@ -111,13 +113,22 @@ class Lifeline:
                 _next_byte(self._connection)
             if self._has_let_go.is_set():
                 return
-            try:
-                self._connection = self._connected()
-            except OSError:
+            again = self._again()
+            if again is None:
                 # Whoever loses the first process learns that from JAX.
                 return
+            self._connection = again
             if self._has_let_go.is_set():
                 self.let_go()
+
+    def _again(self) -> socket.socket | None:
+        deadline = time.monotonic() + _BACK_S
+        while time.monotonic() < deadline:
+            # First: somebody who accepts and closes at once is not asked without end.
+            time.sleep(_PAUSE_S)
+            with contextlib.suppress(OSError):
+                return self._connected()
+        return None
 
 
 def _listening() -> socket.socket:
@@ -125,15 +136,6 @@ def _listening() -> socket.socket:
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", 0))
-
-
-def _keep_asking(connection: socket.socket) -> None:
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _ASKED.items():
-        # Not every system has all of them.
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _next_byte(connection: socket.socket) -> bytes:

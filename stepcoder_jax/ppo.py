@@ -37,7 +37,6 @@ class PPOPhase:
     Attributes:
       judge: the recipe's reward function.
       check: raises ``Interrupted`` if a stop was asked for.
-      origin: as in ``ProgressFile``.
     """
 
     config: RunConfig
@@ -47,7 +46,6 @@ class PPOPhase:
     run: RunDir
     display: Display
     check: Check
-    origin: str | None
 
     def train(self, progress: Progress, store: CheckpointStore) -> Progress:
         """Runs the iterations that are left and saves the last one.
@@ -79,7 +77,6 @@ class PPOPhase:
             run=self.run,
             collector=self.collector,
             config=self.config,
-            origin=self.origin,
         )
 
     def iterate(self, progress: Progress) -> tuple[Progress, dict[str, Any]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -17,10 +16,9 @@ from stepcoder_jax.config import KLConfig, RunConfig
 from stepcoder_jax.curriculum import CurriculumState
 from stepcoder_jax.data.training_set import TrainingSet
 from stepcoder_jax.experience import Collector, Experience
-from stepcoder_jax.placement import fetch
 from stepcoder_jax.recipe_changes import fixed_fields
 from stepcoder_jax.run_dir import RunDir
-from stepcoder_jax.types import Params, TrainState
+from stepcoder_jax.types import TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +40,12 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressFile:
-    """Progress as a checkpoint: the state's arrays, and everything else as JSON beside them.
-
-    Attributes:
-      origin: stands for the weights from disk that the phase began with; None: of no matter.
-    """
+    """Progress as a checkpoint: the state's arrays, and everything else as JSON beside them."""
 
     store: CheckpointStore
     run: RunDir
     collector: Collector
     config: RunConfig
-    origin: str | None = None
 
     def save(self, progress: Progress) -> None:
         """Saves everything a resume needs."""
@@ -65,7 +58,6 @@ class ProgressFile:
             "skipped_steps": progress.skipped_steps,
             "upcoming": None if upcoming is None else self.collector.to_json(upcoming),
             "recipe": _digest(fixed_fields(self.config)),
-            "origin": self.origin,
             "first_beta": self.config.kl.beta,
         }
         self.store.save(progress.iteration, progress.state, host)
@@ -74,11 +66,9 @@ class ProgressFile:
         """Takes up the newest checkpoint, and cuts the logs back to it.
 
         Raises:
-          CheckpointError: it cannot be read, or is of another model or other problems, or began
-            with other weights.
+          CheckpointError: it cannot be read, or is of another model or other problems.
         """
         check_problems(self.store, self.collector.data)
-        self._check_origin()
         restored = self.store.restore(like)
         host = restored.host
         arrays = {n: np.array(a) for n, a in host["curriculum"].items()}
@@ -94,15 +84,6 @@ class ProgressFile:
             skipped_steps=host["skipped_steps"],
             upcoming=self._upcoming(host),
         )
-
-    def _check_origin(self) -> None:
-        began = self.store.host().get("origin")
-        if began is not None and self.origin is not None and began != self.origin:
-            raise CheckpointError(
-                f"{self.store.folder(self.store.latest or 0)} began with other weights than"
-                f" model.path = {str(self.config.model.path)!r} holds now, and is measured against"
-                " them: put those back, or give another run_dir"
-            )
 
     def _upcoming(self, host: Mapping[str, Any]) -> Experience | None:
         """The batch that was saved; another recipe makes its own."""
@@ -121,24 +102,6 @@ def beta_from_here(kl: KLConfig, saved: Float[Array, ""], first: float | None) -
     if kl.controller == "adaptive" and first in (None, kl.beta):
         return saved
     return jax.device_put(np.float32(kl.beta), saved.sharding)
-
-
-def origin_of(params: Params) -> str:
-    """Stands for the bits of some weights, wherever on a mesh they lie."""
-    sums = fetch(_bit_sums(params))
-    leaves = jax.tree_util.tree_flatten_with_path(sums)[0]
-    return _digest([[jax.tree_util.keystr(path), int(value)] for path, value in leaves])
-
-
-@jax.jit
-def _bit_sums(params: Params) -> Any:
-    """Of each array the sum of its entries' bits, modulo 2³²: the same in every order."""
-
-    def of(x: Array) -> Array:
-        bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
-        return jnp.sum(bits.astype(jnp.uint32), dtype=jnp.uint32)
-
-    return jax.tree.map(of, params)
 
 
 def check_problems(store: CheckpointStore, data: TrainingSet) -> None:

@@ -14,7 +14,7 @@ from stepcoder_jax.learner_of import learner_of
 from stepcoder_jax.model.lora import init_adapters
 from stepcoder_jax.placement import spread
 from stepcoder_jax.ppo import PPOPhase
-from stepcoder_jax.ppo_progress import Progress, check_problems, origin_of
+from stepcoder_jax.ppo_progress import Progress, check_problems
 from stepcoder_jax.processes import from_first
 from stepcoder_jax.reward_function import Judge
 from stepcoder_jax.run import LORA_KEY, PPO_KEY, Run, say_left_out
@@ -112,10 +112,6 @@ def _ppo_phase(
         run=run.folder,
         display=run.display,
         check=run.stop.check,
-        # Weights that were made, not read, are made again.
-        origin=None
-        if config.model.path is None
-        else origin_of(reference if run.frozen is None else run.frozen),
     )
 
 

@@ -46,7 +46,10 @@ class RollCall:
         self._last_word = _on_process_0(address) if self._own and address else None
         self._lifelines = None if self._own else self._lifelines_for_all()
         self._lifeline = self._lifeline_to_first(address) if self._own else None
-        threading.Thread(target=self._listen, name="stepcoder-roll-call", daemon=True).start()
+        self._listener = threading.Thread(
+            target=self._listen, name="stepcoder-roll-call", daemon=True
+        )
+        self._listener.start()
 
     def _lifelines_for_all(self) -> Lifelines | None:
         """None where this host lets nobody listen."""
@@ -68,7 +71,8 @@ class RollCall:
 
     def _miss(self, process: int) -> None:
         with suppress(jax.errors.JaxRuntimeError):
-            self._client.key_value_set(_ENDED, json.dumps({"process": process, "why": None}))
+            told = {"process": process, "why": None, "missed": process}
+            self._client.key_value_set(_ENDED, json.dumps(told))
 
     def end(self, error: BaseException) -> str | None:
         """Tells the others that this process ends, unless one has told before.
@@ -110,6 +114,10 @@ class RollCall:
         if self._last_word is not None:
             self._last_word.spare()
 
+    def wait_for_listener(self) -> None:
+        """Once the service is gone, so is what listens there: Python must not end before it."""
+        self._listener.join(_GRACE_S)
+
     def _listen(self) -> None:
         try:
             self._client.blocking_key_value_get(_ENDED, _LONG_MS)
@@ -138,8 +146,8 @@ class RollCall:
             return f"process {told['process']} failed: {told['why']}"
         lost = ", ".join(str(i) for i in range(jax.process_count()) if i not in here)
         return (
-            f"process {lost or '?'} of the run was lost: it no longer answers. The same command on"
-            " every host goes on from the last checkpoint"
+            f"process {lost or told.get('missed', '?')} of the run was lost: it no longer answers."
+            " The same command on every host goes on from the last checkpoint"
         )
 
 

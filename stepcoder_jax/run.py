@@ -11,6 +11,7 @@ from stepcoder_executor import Executor
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
 from stepcoder_jax.model.load import require_there
+from stepcoder_jax.origin import keep_origin
 from stepcoder_jax.problem import Problem
 from stepcoder_jax.processes import agree
 from stepcoder_jax.progress import Display
@@ -78,6 +79,7 @@ def prepare(
         tokenizer_dir=folder.tokenizer,
         seed=config.seed,
     )
+    keep_origin(folder, config.model.path, model.params)
     workshop = Workshop.of(config, model)
     if workshop.caution is not None:
         display.say(workshop.caution)

@@ -18,7 +18,7 @@ from stepcoder_jax.recipe_changes import BEFORE_PPO, FOUNDATION, is_among, recip
 
 LOGS = ("metrics", "samples")
 # What the canonical solutions did, and what of a recipe that depends on.
-VERIFIED = "verified.json"
+VERIFIED, ORIGIN = "verified.json", "origin.json"
 _VERIFIES = ("data", "executor", "seed")
 
 
@@ -206,8 +206,15 @@ class RunDir:
 
     def _is_untouched(self) -> bool:
         """Whether the recipe was refused before any work: all that was made here can be again."""
-        own = {".lock", "config.yaml", "config.yaml.part", self.tokenizer.name, VERIFIED}
+        written = (
+            name for file in ("config.yaml", VERIFIED, ORIGIN) for name in (file, f"{file}.part")
+        )
+        own = {".lock", self.tokenizer.name, f"{self.tokenizer.name}.part", *written}
         return {path.name for path in self.path.iterdir()} <= own
+
+    def has_begun(self) -> bool:
+        """Whether there is anything in it that took work and depends on the recipe."""
+        return from_first(lambda: not self._is_untouched())
 
     def _unmake(self, refused: Any, config: RunConfig) -> None:
         """Removes what a refused recipe made here and this one would have otherwise."""

@@ -20,6 +20,7 @@ from stepcoder_jax.model.load import (
 )
 from stepcoder_jax.model.lora import init_adapters, merge
 from stepcoder_jax.model.peft_folder import save_peft
+from stepcoder_jax.origin import require_origin
 from stepcoder_jax.recipe import load_config
 from stepcoder_jax.run_dir import RunDir, read_config
 from stepcoder_jax.sharding import Mesh, make_mesh
@@ -67,7 +68,7 @@ def trained_model(run_path: Path, mesh: Mesh) -> LoadedModel:
     Adapters are merged into the weights that they were trained on.
 
     Raises:
-      RunDirError: no run directory.
+      RunDirError: no run directory, or the adapters of one were trained on other weights.
       ModelLoadError: it has no checkpoint yet.
     """
     config, folder = read_config(run_path), RunDir(run_path)
@@ -77,6 +78,7 @@ def trained_model(run_path: Path, mesh: Mesh) -> LoadedModel:
     model = starting_model(
         config.model, mesh=mesh, texts=(), tokenizer_dir=folder.tokenizer, seed=config.seed
     )
+    require_origin(folder, config.model.path, model.params)
     adapters = _newest_adapters(folder, config, model.config)
     return replace(model, params=merge(model.params, adapters, config.lora))
 

@@ -210,34 +210,43 @@ def test_a_process_that_never_comes_is_given_up(tmp_path: Path) -> None:
     assert "Are all 2 of them running" in out
 
 
-# One of three is killed while the others are busy with something of their own.
-BUSY = """
+JOINED = """
 import os, signal, sys, time
 from stepcoder_jax.cluster import joined
 from stepcoder_jax.config import DistributedConfig
-port, number = map(int, sys.argv[1:])
-with joined(DistributedConfig(coordinator=f"127.0.0.1:{port}", processes=3, process=number)):
-    if number == 1:
+port, number, count = map(int, sys.argv[1:4])
+with joined(DistributedConfig(coordinator=f"127.0.0.1:{port}", processes=count, process=number)):
+    if sys.argv[4] == "killed" and number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(280)
+    time.sleep(280 if sys.argv[4] == "killed" else 0)
 """
 
 
-def test_a_lost_process_is_named_whatever_the_others_do() -> None:
+def joined_processes(count: int, how: str) -> list[subprocess.Popen[str]]:
+    """Processes that are busy with something of their own while one is killed, or end at once."""
     port = free_port()
-    runs = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", BUSY, str(port), str(number)],
+            [sys.executable, "-c", JOINED, str(port), str(number), str(count), how],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for number in range(3)
+        for number in range(count)
     ]
+
+
+def test_a_lost_process_is_named_whatever_the_others_do() -> None:
+    runs = joined_processes(3, "killed")
     said(runs[1], status=-signal.SIGKILL)
     # JAX, whose heartbeat would notice later, ends them with another status.
     for run in (runs[0], runs[2]):
         assert "process 1 of the run was lost: it no longer answers" in said(run, status=1)
+
+
+def test_processes_that_have_nothing_to_do_end_well() -> None:
+    for run in joined_processes(2, "at once"):
+        said(run, status=0)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ LAYERS = (
     "model logprobs sampling sharding placement",
     "data checkpoint metrics run_dir progress limits verify report scorecard samples_file"
     " executor_session",
-    "learner worker rollout run_data experience finite nonfinite",
+    "learner worker rollout run_data experience finite nonfinite origin",
     "eval_record eval_styles score_samples starting_model workshop trained learner_of",
     "evaluate evaluate_model ppo_metrics trainer ppo_progress ppo sft run sft_run ppo_run train"
     " plan bench export",

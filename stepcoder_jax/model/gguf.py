@@ -88,8 +88,9 @@ class GGUFFile:
         self.metadata: Mapping[str, Any] = {
             key: field.contents() for key, field in reader.fields.items()
         }
-        parts = self.metadata.get("split.count", 1)
-        if parts != 1:
+        # llama.cpp writes 0 where it has joined them.
+        parts = self.metadata.get("split.count", 0)
+        if parts > 1:
             raise ModelLoadError(
                 f"{path}: one of {parts} files of a model (split.count); only whole ones are read:"
                 " llama.cpp's llama-gguf-split --merge joins them"

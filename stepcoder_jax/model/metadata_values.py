@@ -25,10 +25,10 @@ def positive_number(key: str, value: Any) -> float:
 
 
 def switch(key: str, value: Any) -> bool:
-    """Return true or false; neither null nor a string stands for one."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{key} = {value!r} is not supported; allowed: true, false")
-    return value
+    """Return true or false, which null stands for; no string does."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{key} = {value!r} is not supported; allowed: true, false, null")
+    return bool(value)
 
 
 def mapping(key: str, value: Any) -> dict[str, Any]:

@@ -39,6 +39,16 @@ def test_a_float32_file_gives_back_the_parameters(
     assert loaded.tokenizer.apply_chat_template([{"content": "hi"}], tokenize=False) == "hi"
 
 
+def test_a_file_that_was_joined_of_parts_is_whole(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = replace(VARIANTS["tied"], vocab_size=300, hidden_size=32, num_layers=1)
+    params, path = random_params(config), tmp_path / "m.gguf"
+    writer = open_writer(path, config, tokenizer, "llama")
+    writer.add_uint16("split.count", 0)
+    add_params(writer, config, params, "llama")
+    finish(writer)
+    jax.tree.map(np.testing.assert_array_equal, load_model(path).params, params)
+
+
 def test_a_wheel_that_holds_a_gguf_loads_as_the_file_does(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
