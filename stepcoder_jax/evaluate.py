@@ -88,13 +88,7 @@ def evaluate(
             coverage=False,
             progress=lambda n: meter(n, {}),
         )
-    broken = [a.problem.id for a in done.rows if not np.all(np.isfinite(a.sample.logprobs))]
-    if broken:
-        raise FloatingPointError(
-            f"log-probabilities of {len(broken)} of {len(done.rows)} responses are not finite,"
-            f" problem {broken[0]}'s first: the model overflows (model.dtype = float32 has the"
-            " widest range), or its weights are damaged"
-        )
+    _require_finite(done.rows)
     verdicts = {
         problem.id: [
             a.result.verdict for a in done.rows[i * config.samples : (i + 1) * config.samples]
@@ -108,3 +102,13 @@ def evaluate(
         seconds=done.generate_s + done.wait_s,
         tokens=sum(len(a.sample.tokens) for a in done.rows),
     )
+
+
+def _require_finite(attempts: Sequence[Attempt]) -> None:
+    broken = [a.problem.id for a in attempts if not np.all(np.isfinite(a.sample.logprobs))]
+    if broken:
+        raise FloatingPointError(
+            f"log-probabilities of {len(broken)} of {len(attempts)} responses are not finite,"
+            f" problem {broken[0]}'s first: the model overflows (model.dtype = float32 has the"
+            " widest range), or its weights are damaged"
+        )

@@ -72,12 +72,7 @@ class PPOPhase:
 
     def progress_file(self, store: CheckpointStore) -> ProgressFile:
         """How the phase's progress lies in a store."""
-        return ProgressFile(
-            store=store,
-            run=self.run,
-            collector=self.collector,
-            config=self.config,
-        )
+        return ProgressFile(store=store, run=self.run, collector=self.collector, config=self.config)
 
     def iterate(self, progress: Progress) -> tuple[Progress, dict[str, Any]]:
         """One iteration: sample, execute, score, update, move the curriculum."""
