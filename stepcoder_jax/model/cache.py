@@ -45,6 +45,15 @@ class LayerCache:
             values=_write_rows(self.values, held(value, value.dtype), positions),
         )
 
+    def resized(self, slots: int) -> LayerCache:
+        """With more slots, which hold nothing yet, or without the last ones."""
+
+        def fitted(x: Float[Array, "B K S H"]) -> Float[Array, "B K slots H"]:
+            more = max(0, slots - x.shape[2])
+            return jnp.pad(x, ((0, 0), (0, 0), (0, more), (0, 0)))[:, :, :slots]
+
+        return jax.tree.map(fitted, self)
+
 
 @jax.vmap
 def _write_rows(

@@ -27,7 +27,9 @@ def rope_angles(
     """Angles of ``positions``, computed once a forward pass and shared by all layers."""
     frequencies = jnp.asarray(inverse_frequencies(head_dim, theta, scaling))
     angles = positions[..., None].astype(jnp.float32) * frequencies[None, None]
-    return RopeAngles(cos=jnp.cos(angles), sin=jnp.sin(angles))
+    # Without the barrier XLA would compute them again in every layer that reads them.
+    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles), jnp.sin(angles)))
+    return RopeAngles(cos=cos, sin=sin)
 
 
 def apply_rope(x: Float[Array, "B T heads H"], angles: RopeAngles) -> Float[Array, "B T heads H"]:

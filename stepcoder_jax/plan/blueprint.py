@@ -207,10 +207,11 @@ class Blueprint:
     @cached_property
     def decode_state(self) -> Placed:
         """Rows in the middle of their responses."""
-        width, settings = self.config.rollout.prompt_buckets[-1], self.decode_settings
+        settings = self.decode_settings
+        length = self.config.rollout.prompt_buckets[-1] + settings.max_new_tokens
         shapes = jax.eval_shape(
             lambda: empty_state(
-                decoder=self.decoder, settings=settings, slots=self.slots, width=width
+                decoder=self.decoder, settings=settings, slots=self.slots, length=length
             )
         )
         axes = ("batch", "kv_heads")

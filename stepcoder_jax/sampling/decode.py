@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
 from stepcoder_jax.model import apply
-from stepcoder_jax.model.cache import KVCache, init_cache
+from stepcoder_jax.model.cache import KVCache, LayerCache, init_cache
 from stepcoder_jax.model.decoder import Decoder
 from stepcoder_jax.model.serving import next_logits
 from stepcoder_jax.sampling.draw import draw
@@ -103,11 +103,11 @@ class Placing:
     keys: Key[Array, " S"]
 
 
-@partial(jax.jit, static_argnames=("decoder", "settings", "slots", "width"))
+@partial(jax.jit, static_argnames=("decoder", "settings", "slots", "length"))
 def empty_state(
-    *, decoder: Decoder, settings: DecodeSettings, slots: int, width: int
+    *, decoder: Decoder, settings: DecodeSettings, slots: int, length: int
 ) -> DecodeState:
-    """Slots without rows, for prompts of at most ``width`` tokens."""
+    """Slots without rows, each with room for ``length`` tokens of prompt and response."""
     shape = (slots, settings.max_new_tokens)
     state = DecodeState(
         tokens=jnp.full(shape, settings.pad_token, jnp.int32),
@@ -118,9 +118,28 @@ def empty_state(
         logits=jnp.zeros((slots, decoder.config.vocab_size), jnp.float32),
         is_done=jnp.ones(slots, bool),
         keys=jax.random.split(jax.random.key(0), slots),
-        cache=init_cache(decoder.config, slots, width + settings.max_new_tokens, decoder.dtype),
+        cache=init_cache(decoder.config, slots, length, decoder.dtype),
     )
     return _split_rows(state)
+
+
+def resized(state: DecodeState, length: int) -> DecodeState:
+    """The same rows with room for ``length`` tokens each, which those that go on must need no less.
+
+    A layer at a time, and what it was copied from is let go: two caches never lie side by side.
+    So ``state`` is of no use afterwards.
+    """
+    layers = []
+    for layer in state.cache.layers:
+        layers.append(_resized(layer, length=length))
+        for array in jax.tree.leaves(layer):
+            array.delete()
+    return replace(state, cache=KVCache(layers=tuple(layers)))
+
+
+@partial(jax.jit, static_argnames=("length",))
+def _resized(layer: LayerCache, *, length: int) -> LayerCache:
+    return _split_heads(layer.resized(length), "batch")
 
 
 @partial(jax.jit, static_argnames=("decoder",))
@@ -234,5 +253,5 @@ def _split_rows(state: DecodeState) -> DecodeState:
     return replace(state, **rows, cache=_split_heads(state.cache, "batch"))
 
 
-def _split_heads(cache: KVCache, rows: str | None) -> KVCache:
+def _split_heads[Cache: (KVCache, LayerCache)](cache: Cache, rows: str | None) -> Cache:
     return jax.tree.map(lambda x: constrained(x, (rows, "kv_heads")), cache)

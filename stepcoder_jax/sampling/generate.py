@@ -27,6 +27,7 @@ from stepcoder_jax.sampling.decode import (
     empty_state,
     place_rows,
     prefill,
+    resized,
 )
 from stepcoder_jax.sampling.stops import StopFinder
 from stepcoder_jax.sharding import rounded_up
@@ -34,6 +35,10 @@ from stepcoder_jax.types import Params, Prompt, Sample
 
 # Where rows wait, decoding is left for them as soon as this share of the slots is free.
 _FREE_SHARE = 8
+
+# Lengths that the cache has, at most, and tokens from one to the next, at least: each is compiled
+# for itself, and the cache is copied to be longer.
+_MOST_LENGTHS, _LEAST_GROWTH = 4, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +117,32 @@ class Sampler:
         return serving_decoder(self.decoder)
 
 
+def cache_lengths(prompt: int, response: int) -> tuple[int, ...]:
+    """Tokens of a row that the cache has room for, ascending.
+
+    A step of decoding reads all that there is room for, so it pays to have no more than rows need
+    by then; and every length is compiled for itself, so there are few.
+
+    Args:
+      prompt: tokens of the longest prompt.
+      response: tokens of the longest response.
+    """
+    n_lengths = max(1, min(_MOST_LENGTHS, response // _LEAST_GROWTH))
+    return tuple(prompt + -(-response * i // n_lengths) for i in range(1, n_lengths + 1))
+
+
 @dataclass(kw_only=True)
 class _Row:
-    """A row that is being decoded."""
+    """A row that is being decoded: its tokens at the beginning of its response, and at the most."""
 
     row: int
+    begin: int
+    end: int
     stops: StopFinder
+
+    def reach(self, steps: int) -> int:
+        """Its tokens after so many more."""
+        return min(self.begin + self.stops.n_tokens + steps, self.end)
 
 
 def _check_rows(n_rows: int, keys: Key[Array, " B"], budgets: Sequence[int] | None) -> None:
@@ -161,13 +186,13 @@ class _Batch:
         self._read: ReadPrompts | None = None
         n_slots = rounded_up(min(sampler.slots, n_rows), "batch")
         self._slots: list[_Row | None] = [None] * n_slots
-        width = sampler.width(prompts)
+        self._lengths = cache_lengths(sampler.width(prompts), most)
         self._params = params
         self._state = empty_state(
             decoder=sampler.decoder,
             settings=sampler.settings,
             slots=len(self._slots),
-            width=width,
+            length=self._lengths[0],
         )
 
     def run(self) -> Iterator[tuple[int, Sample]]:
@@ -215,7 +240,9 @@ class _Batch:
             is_new[slot], prompts[slot] = True, self._reading[row // self._samples]
             rows[slot] = row
             stops = StopFinder(self._sampler.token_bytes, self._sampler.stop)
-            self._slots[slot] = _Row(row=row, stops=stops)
+            begin = len(self._prompts[row // self._samples].tokens)
+            end = begin + int(self._budgets[row])
+            self._slots[slot] = _Row(row=row, begin=begin, end=end, stops=stops)
         placing = Placing(
             is_new=jnp.asarray(is_new),
             prompts=jnp.asarray(prompts),
@@ -233,6 +260,10 @@ class _Batch:
         if not any(self._slots):
             return
         sampler = self._sampler
+        reach = max(row.reach(sampler.chunk_tokens) for row in self._slots if row)
+        length = next(length for length in self._lengths if length >= reach)
+        if length != self._state.cache.slots:
+            self._state = resized(self._state, length)
         is_free = np.array([row is None for row in self._slots])
         enough = len(self._slots)
         if self._waiting:

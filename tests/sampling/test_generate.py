@@ -1,6 +1,7 @@
 """Generation: rows are right, end when they should, and do not depend on their neighbours."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -144,13 +145,16 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
-    functions = (decode.prefill, decode.place_rows, decode.decode_chunk)
+    def compilations() -> list[int]:
+        functions = (decode.prefill, decode.place_rows, decode.decode_chunk, decode._resized)
+        return [function._cache_size() for function in functions]
+
     narrow = replace(SAMPLER, slots=4)
     run(narrow, PROMPTS * 2, samples=3)
-    before = [function._cache_size() for function in functions]
+    before = compilations()
     run(narrow, PROMPTS[::-1] * 2, samples=3, seed=9)
     run(narrow, PROMPTS[1:] * 3, samples=3, seed=10)
-    assert [function._cache_size() for function in functions] == before
+    assert compilations() == before
 
 
 def test_a_row_that_ends_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +191,77 @@ def test_the_samples_of_a_prompt_share_one_reading(monkeypatch: pytest.MonkeyPat
     readings = counted(monkeypatch, "prefill")
     run(replace(SAMPLER, slots=3, prefill_prompts=1), PROMPTS, samples=5)
     assert len(readings) == len(PROMPTS)
+
+
+@pytest.fixture
+def growing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths that caches are given, where they have several to choose from."""
+    monkeypatch.setattr(generate, "_LEAST_GROWTH", 2)
+    lengths: list[int] = []
+
+    def resized(state: decode.DecodeState, length: int) -> decode.DecodeState:
+        lengths.append(length)
+        return decode.resized(state, length)
+
+    monkeypatch.setattr(generate, "resized", resized)
+    return lengths
+
+
+def test_a_cache_that_grows_changes_no_row(growing: list[int]) -> None:
+    alone = replace(SAMPLER, slots=2, chunk_tokens=3)
+    grown = run(alone, PROMPTS * 2, samples=3)
+    # It shrinks again when a long row has left.
+    assert set(growing) <= {12, 15, 19, 22}
+    assert any(b > a for a, b in pairwise(growing))
+    assert any(b < a for a, b in pairwise(growing))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "_LEAST_GROWTH", 32)
+        n_grown = len(growing)
+        whole = run(alone, PROMPTS * 2, samples=3)
+        assert len(growing) == n_grown
+    assert [s.tokens for s in grown] == [s.tokens for s in whole]
+    for a, b in zip(grown, whole, strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_a_cache_is_no_longer_than_rows_need(growing: list[int]) -> None:
+    keys = jax.random.split(jax.random.key(3), 3)
+    list(SAMPLER.generate(SERVED, PROMPTS, keys, samples=1, budgets=[3] * 3))
+    # 7 tokens of prompt and 3 of response, of 8 + 14: the shortest that there is.
+    assert growing == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "lengths"),
+    [
+        (128, 128, (192, 256)),
+        (512, 1024, (768, 1024, 1280, 1536)),
+        (128, 127, (255,)),
+        (8, 14, (22,)),
+        (1, 200, (68, 135, 201)),
+        (0, 1025, (257, 513, 769, 1025)),
+    ],
+)
+def test_the_lengths_of_a_cache(prompt: int, response: int, lengths: tuple[int, ...]) -> None:
+    assert generate.cache_lengths(prompt, response) == lengths
+
+
+def test_a_cache_that_was_resized_is_let_go() -> None:
+    state = decode.empty_state(decoder=DECODER, settings=SETTINGS, slots=2, length=5)
+    filled = replace(state, cache=jax.tree.map(lambda x: x + 1, state.cache))
+    old = jax.tree.leaves(filled.cache)
+    grown = decode.resized(filled, 8)
+    assert all(array.is_deleted() for array in old)
+    for layer in grown.cache.layers:
+        for kept in (layer.keys, layer.values):
+            assert kept.shape[2] == grown.cache.slots == 8
+            np.testing.assert_array_equal(kept[:, :, :5], 1)
+            np.testing.assert_array_equal(kept[:, :, 5:], 0)
+    shrunk = decode.resized(grown, 3)
+    assert shrunk.cache.slots == 3
+    for layer in shrunk.cache.layers:
+        np.testing.assert_array_equal(layer.keys, 1)
+        np.testing.assert_array_equal(layer.values, 1)
 
 
 def test_budgets_hold_and_the_rows_before_them_stay_as_they_were() -> None:
