@@ -37,7 +37,7 @@ for temperature in (0.0, 0.9):
         served = serving_params(placed, dtype=jnp.float32)
         spread = replace(sampler, place=lambda tree: replicate(tree, mesh))
         found = dict(spread.generate(served, PROMPTS, keys, samples=2))
-        # The same in a cache that is made longer as rows go on; the second time nothing is compiled.
+        # The same in a cache that grows with its rows; the second time nothing is compiled.
         generate._LEAST_GROWTH = 4
         dict(spread.generate(served, PROMPTS, keys, samples=2))
         compiled = decode_chunk._cache_size()
