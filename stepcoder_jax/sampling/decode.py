@@ -127,8 +127,10 @@ def resized(state: DecodeState, length: int) -> DecodeState:
     """The same rows with room for ``length`` tokens each, which those that go on must need no less.
 
     A layer at a time, and what it was copied from is let go: two caches never lie side by side.
-    So ``state`` is of no use afterwards.
+    So ``state`` is of no use afterwards, unless it has that length: then it is what is returned.
     """
+    if length == state.cache.slots:
+        return state
     layers = []
     for layer in state.cache.layers:
         layers.append(_resized(layer, length=length))

@@ -262,8 +262,7 @@ class _Batch:
         sampler = self._sampler
         reach = max(row.reach(sampler.chunk_tokens) for row in self._slots if row)
         length = next(length for length in self._lengths if length >= reach)
-        if length != self._state.cache.slots:
-            self._state = resized(self._state, length)
+        self._state = resized(self._state, length)
         is_free = np.array([row is None for row in self._slots])
         enough = len(self._slots)
         if self._waiting:
