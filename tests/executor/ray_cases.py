@@ -38,6 +38,8 @@ NOTICE_A_DEATH = {
     "health_check_failure_threshold": 3,
 }
 MAX_PENDING = 40
+# Longer than the executor takes at most to give a silent node up, and than a start on busy CPUs.
+PATIENT_S = 180.0
 
 # Lambdas, as they travel by value: the nodes cannot import this file.
 broker_pid = lambda broker: broker._client._process.pid
@@ -53,8 +55,8 @@ def endless(name):
     return Request(id=str(name), source="while True: pass", tests=ECHO, limits=Limits(wall_s=600))
 
 
-def until(condition, within_s=60.0):
-    deadline = time.monotonic() + within_s
+def until(condition):
+    deadline = time.monotonic() + PATIENT_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
@@ -77,6 +79,8 @@ def client(cluster):
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with RayExecutor(config, cluster.address) as shared:
         assert signal.getsignal(signal.SIGTERM) == on_sigterm
+        # It begins without a node that takes longer than ``wait_s`` to start.
+        until(lambda: shared.n_slots == 2)
         yield shared
         brokers = [on_node(node, broker_pid) for node in shared._nodes.values()]
     assert not ray.is_initialized()
@@ -85,7 +89,7 @@ def client(cluster):
 
 def on_node(node, function):
     """What ``function`` of the node's own ``NodeBroker`` gives there."""
-    return ray.get(node.actor.__ray_call__.remote(function), timeout=30)
+    return ray.get(node.actor.__ray_call__.remote(function), timeout=PATIENT_S)
 
 
 def check(results, n, before, client):
@@ -105,7 +109,7 @@ def test_the_command_runs_on_a_cluster(cluster):
         input=line.encode() + b"\n{\n",
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=PATIENT_S,
     )
     assert done.returncode == 0, done.stderr
     verdicts = {line["id"]: line["verdict"] for line in map(json.loads, done.stdout.splitlines())}
@@ -128,7 +132,8 @@ def test_verdicts_are_those_of_the_local_client_and_come_from_every_node(client,
         assert found == {result.id: outline(result) for result in local.run(requests)}
         assert client.isolation == local.isolation
     assert len(answered) == 2
-    assert min(answered.values()) >= 10
+    # Each was given as many as it takes ahead; which of them is faster, the machine decides.
+    assert min(answered.values()) >= 4
 
 
 def outline(result: Result):
@@ -165,15 +170,17 @@ def test_a_broker_killed_in_mid_batch_is_replaced(client):
 
 def test_a_request_whose_nodes_died_twice_is_given_up_and_the_nodes_come_back(client):
     future = client.submit(endless("a"))
+    holder = lambda: next(iter(client._holder.values()), None)
+    killed = None
     for _ in range(2):
-        until(lambda: client._holder)
-        (node,) = client._holder.values()
-        os.kill(on_node(node, actor_pid), signal.SIGKILL)
-        until(lambda node=node: node not in client._nodes.values())
+        # The one that is dead holds it for a moment longer.
+        until(lambda killed=killed: holder() not in (None, killed))
+        killed = holder()
+        os.kill(on_node(killed, actor_pid), signal.SIGKILL)
     with pytest.raises(ExecutorDied, match="the node ended twice"):
-        future.result(timeout=60)
+        future.result(timeout=PATIENT_S)
     until(lambda: client.n_slots == 2)
-    assert client.submit(echo("b")).result(timeout=60).verdict == "passed"
+    assert client.submit(echo("b")).result(timeout=PATIENT_S).verdict == "passed"
 
 
 def test_cancelling_frees_slots_and_room(client):
@@ -185,31 +192,31 @@ def test_cancelling_frees_slots_and_room(client):
     assert waiting.is_alive()
     assert client.metrics()["queue_depth"] == MAX_PENDING
     assert all(future.cancel() for future in futures)
-    waiting.join(30)
-    assert late[0].result(timeout=60).verdict == "passed"
+    waiting.join(PATIENT_S)
+    assert late[0].result(timeout=PATIENT_S).verdict == "passed"
     assert not any(node.outstanding for node in client._nodes.values())
 
 
 def test_a_deadline_frees_the_slots(client):
     with pytest.raises(TimeoutError, match="8 programs unfinished"):
         list(client.run(map(endless, range(8)), timeout_s=0.5))
-    assert client.submit(echo("a")).result(timeout=60).verdict == "passed"
+    assert client.submit(echo("a")).result(timeout=PATIENT_S).verdict == "passed"
 
 
 def test_what_is_no_request_does_not_cost_a_node(client):
     before = client.metrics()
     odd = Request(id="odd", source="", tests=IoTests(fn_name="f", inputs=(), outputs=()))
-    result = client.submit(odd).result(timeout=60)
+    result = client.submit(odd).result(timeout=PATIENT_S)
     assert (result.verdict, "inputs" in result.detail) == ("executor_error", True)
     assert client.metrics()["nodes_lost"] == before["nodes_lost"]
 
 
 def test_a_cluster_without_a_free_cpu_is_said_and_the_connection_left_open(client):
     group = placement.placement_group([{"CPU": 1}] * 2)
-    ray.get(group.ready(), timeout=30)
+    ray.get(group.ready(), timeout=PATIENT_S)
     try:
         with pytest.raises(ExecutorDied, match=r"has a free CPU \(2 nodes, waited 0.2 s\)"):
             RayExecutor(wait_s=0.2)
     finally:
         placement.remove_placement_group(group)
-    assert client.submit(echo("a")).result(timeout=60).verdict == "passed"
+    assert client.submit(echo("a")).result(timeout=PATIENT_S).verdict == "passed"

@@ -11,14 +11,20 @@ from pathlib import Path
 import pytest
 
 CASES = Path(__file__).with_name("ray_cases.py")
+LIMIT_S = 600
 
 
 def test_on_a_cluster_of_several_nodes():
     pytest.importorskip("ray")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    done = subprocess.run(
-        [*command, str(CASES)], capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout.splitlines()[-1]
-    assert "skipped" not in done.stdout
+    # What one case leaves behind when it fails could hold up the next for ever: the first is told.
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command += ["-p", "no:xdist", "-o", f"faulthandler_timeout={LIMIT_S / 2}", str(CASES)]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        done = subprocess.run(command, check=False, timeout=LIMIT_S, **both)
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"not done after {LIMIT_S} s:\n{(late.output or b'').decode()[-10000:]}")
+    output = done.stdout.decode()
+    assert done.returncode == 0, output[-10000:]
+    assert " passed" in output.splitlines()[-1]
+    assert "skipped" not in output
