@@ -11,8 +11,12 @@ from typing import Any
 from stepcoder_jax import commands
 from stepcoder_jax.commands import UserError
 from stepcoder_jax.eval_styles import STYLES
+from stepcoder_jax.huge_pages import use_huge_pages
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+# Commands that compute with large arrays.
+_COMPUTING = ("train", "sft", "eval", "bench")
 
 EPILOG = """\
 examples:
@@ -37,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if options.overridable:
         options.overrides = rest
+    # Only of a command's own process: whoever calls this function has a process of his.
+    if arguments is None and options.command in _COMPUTING:
+        use_huge_pages()
     try:
         result = options.run(options)
     except UserError as error:

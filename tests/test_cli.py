@@ -172,3 +172,17 @@ def test_a_folder_without_weights_is_named(
     status, _, err = run(capsys, "eval", "--model", str(tmp_path), "--problems", "builtin:heldout")
     assert status == 1
     assert str(tmp_path) in err
+
+
+def test_commands_that_compute_ask_for_huge_pages_when_the_process_is_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    for name in ("bench", "report"):
+        monkeypatch.setattr(cli.commands, name, lambda options: asked.append(options.command))
+    monkeypatch.setattr(cli, "use_huge_pages", lambda: asked.append("huge pages"))
+    for words in (["bench", "update"], ["report", "runs/a"]):
+        monkeypatch.setattr(sys, "argv", ["stepcoder", *words])
+        assert cli.main() == 0
+        assert cli.main(words) == 0
+    assert asked == ["huge pages", "bench", "bench", "report", "report"]

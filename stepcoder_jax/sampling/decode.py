@@ -47,12 +47,12 @@ class ReadPrompts:
 
     Attributes:
       lengths: tokens of each prompt.
-      logits: of the token behind each prompt.
+      hidden: state of each prompt's last token, behind the final norm.
       cache: keys and values of the prompts.
     """
 
     lengths: Int[Array, " G"]
-    logits: Float[Array, "G V"]
+    hidden: Float[Array, "G D"]
     cache: KVCache
 
 
@@ -67,7 +67,8 @@ class DecodeState:
       written: response tokens of each row.
       budget: response tokens at which each row ends.
       position: place in the row, prompt included, that the next token will have.
-      logits: of the next token of each row.
+      hidden: state of each row's last token, behind the final norm. The logits that follow from it
+        are many times as large, and are there only while the next token is drawn.
       is_done: slots whose row has ended, or that never had one; nothing of them changes.
       keys: one PRNG key a row. The k-th token of a row is drawn with ``fold_in(key, k)``, so it
         depends on the row's own key, prompt and past only.
@@ -79,7 +80,7 @@ class DecodeState:
     written: Int[Array, " S"]
     budget: Int[Array, " S"]
     position: Int[Array, " S"]
-    logits: Float[Array, "S V"]
+    hidden: Float[Array, "S D"]
     is_done: Bool[Array, " S"]
     keys: Key[Array, " S"]
     cache: KVCache
@@ -115,7 +116,7 @@ def empty_state(
         written=jnp.zeros(slots, jnp.int32),
         budget=jnp.zeros(slots, jnp.int32),
         position=jnp.zeros(slots, jnp.int32),
-        logits=jnp.zeros((slots, decoder.config.vocab_size), jnp.float32),
+        hidden=jnp.zeros((slots, decoder.config.hidden_size), decoder.dtype),
         is_done=jnp.ones(slots, bool),
         keys=jax.random.split(jax.random.key(0), slots),
         cache=init_cache(decoder.config, slots, length, decoder.dtype),
@@ -152,7 +153,7 @@ def prefill(
     prompts = constrained(prompts, ("batch",))
     read = apply.prefill(decoder, params, prompts)
     last = jnp.take_along_axis(read.hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    return ReadPrompts(lengths=lengths, logits=next_logits(params, last), cache=read.cache)
+    return ReadPrompts(lengths=lengths, hidden=last, cache=read.cache)
 
 
 @partial(jax.jit, static_argnames=("settings",), donate_argnames=("state",))
@@ -178,7 +179,7 @@ def place_rows(
         written=put(state.written, jnp.zeros_like(state.written)),
         budget=put(state.budget, placing.budget),
         position=put(state.position, read.lengths[prompts]),
-        logits=put(state.logits, read.logits[prompts]),
+        hidden=put(state.hidden, read.hidden[prompts]),
         is_done=state.is_done & ~is_new,
         keys=put(state.keys, placing.keys),
         cache=jax.tree.map(copy, state.cache, read.cache),
@@ -222,7 +223,8 @@ def decode_step(
 ) -> DecodeState:
     """Draws the next token of every row, writes it, and reads it."""
     keys = jax.vmap(jax.random.fold_in)(state.keys, state.written)
-    token, logprob = draw(state.logits, keys, settings.temperature, settings.top_p, settings.top_k)
+    logits = constrained(next_logits(params, state.hidden), ("batch",))
+    token, logprob = draw(logits, keys, settings.temperature, settings.top_p, settings.top_k)
     is_open = ~state.is_done
     # A row that has ended writes out of range, which drops the write.
     at = jnp.where(is_open, state.written, settings.max_new_tokens)
@@ -236,7 +238,7 @@ def decode_step(
         logprobs=_write(state.logprobs, at, logprob),
         written=written,
         position=state.position + is_open,
-        logits=next_logits(params, read.hidden[:, 0]),
+        hidden=read.hidden[:, 0],
         is_done=state.is_done | ended,
         cache=read.cache,
     )

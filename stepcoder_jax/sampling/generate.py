@@ -226,7 +226,7 @@ class _Batch:
         for row, prompt in zip(tokens, filled, strict=True):
             row[: len(prompt.tokens)] = prompt.tokens
         lengths = np.array([len(p.tokens) for p in filled], np.int32)
-        arrays = sampler.place((jnp.asarray(tokens), jnp.asarray(lengths)))
+        arrays = sampler.place((tokens, lengths))
         self._read = prefill(self._params, *arrays, decoder=sampler.serving)
         self._reading = {prompt: place for place, prompt in enumerate(chosen)}
 
@@ -270,7 +270,7 @@ class _Batch:
         self._state = decode_chunk(
             self._params,
             self._state,
-            *sampler.place((jnp.asarray(is_free), jnp.int32(enough))),
+            *sampler.place((is_free, np.int32(enough))),
             decoder=sampler.serving,
             settings=sampler.settings,
             steps=sampler.chunk_tokens,

@@ -1,0 +1,82 @@
+"""A command's process begins anew where huge pages are to be had by asking, and only there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from stepcoder_jax import huge_pages
+from stepcoder_jax.huge_pages import tunables
+
+MADVISE = "always [madvise] never\n"
+TELLS = """
+import ctypes, os, re, sys
+from stepcoder_jax.huge_pages import use_huge_pages
+print("begins", os.getpid(), flush=True)
+use_huge_pages()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+ctypes.memset(library.malloc(ctypes.c_size_t(64 << 20)), 1, 64 << 20)
+pages = re.findall(r"AnonHugePages: *([0-9]+)", open("/proc/self/smaps").read())
+print(sum(map(int, pages)) >= 32 << 10, sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
+print([name for name in os.environ if name.startswith("STEPCODER")], sys.stdin.read())
+sys.exit(3)
+"""
+to_be_had_by_asking = pytest.mark.skipif(
+    tunables("", mode=huge_pages._mode(), libc=huge_pages._libc()) is None,
+    reason="this system gives huge pages to everybody or to nobody",
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "mode", "libc", "wanted"),
+    [
+        ("", MADVISE, "glibc 2.36", "glibc.malloc.hugetlb=1"),
+        ("", MADVISE, "glibc 2.35", "glibc.malloc.hugetlb=1"),
+        ("a.b=1", MADVISE, "glibc 3.0", "a.b=1:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", MADVISE, "glibc 2.36", None),
+        ("a.b=1:glibc.malloc.hugetlb=2", MADVISE, "glibc 2.36", None),
+        ("", "[always] madvise never\n", "glibc 2.36", None),
+        ("", "always madvise [never]\n", "glibc 2.36", None),
+        ("", "", "glibc 2.36", None),
+        ("", MADVISE, "glibc 2.34", None),
+        ("", MADVISE, "", None),
+    ],
+)
+def test_it_is_asked_for_where_asking_helps_and_nothing_has_been_decided(
+    own: str, mode: str, libc: str, wanted: str | None
+) -> None:
+    assert tunables(own, mode=mode, libc=libc) == wanted
+
+
+def told(**tunables: str) -> tuple[list[str], int]:
+    """Lines of a process that asks for huge pages, and its exit status."""
+    plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [sys.executable, "-c", TELLS, "a", "b c"]
+    environment = plain | tunables
+    done = subprocess.run(
+        command, env=environment, input="typed", capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines(), done.returncode
+
+
+@to_be_had_by_asking
+def test_it_is_the_same_process_with_huge_pages_and_nothing_else_changes() -> None:
+    lines, status = told()
+    assert lines[0] == lines[1]
+    assert lines[2:] == ["True ['a', 'b c'] None", "[] typed"]
+    assert status == 3
+
+
+@to_be_had_by_asking
+@pytest.mark.parametrize(
+    ("own", "begins", "is_huge"),
+    [("glibc.malloc.check=0", 2, True), ("glibc.malloc.hugetlb=0", 1, False)],
+)
+def test_what_the_user_says_stays(own: str, begins: int, is_huge: bool) -> None:
+    lines, status = told(GLIBC_TUNABLES=own)
+    assert len(lines) == begins + 2
+    assert lines[begins:] == [f"{is_huge} ['a', 'b c'] {own}", "[] typed"]
+    assert status == 3
