@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 _MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-_TUNABLES, _HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+_TUNABLES = "GLIBC_TUNABLES"
+# Arrays of up to 32 MiB, as large as glibc would come to by itself, lie in one heap, which keeps
+# 256 MiB of what was given back: clearing a huge page anew for every array takes time as well.
+_WANTED = {"hugetlb": 1, "mmap_threshold": 32 << 20, "trim_threshold": 256 << 20}
 # Holds the user's own GLIBC_TUNABLES while the process begins anew.
 _KEPT = "STEPCODER_GLIBC_TUNABLES"
 _FIRST_GLIBC = (2, 35)
@@ -20,9 +23,9 @@ def use_huge_pages() -> None:
     """Begins this process anew, once, with a C library that asks for huge pages.
 
     Nothing happens where it would be of no use: Linux gives them to everybody or to nobody, the C
-    library is not glibc 2.35 or later, or GLIBC_TUNABLES says itself what ``glibc.malloc.hugetlb``
-    is to be; 0 there turns this off. Process id, arguments and open files stay, and what this
-    process starts gets the environment as it was.
+    library is not glibc 2.35 or later, or GLIBC_TUNABLES says something about ``glibc.malloc``
+    itself; ``glibc.malloc.hugetlb=0`` turns this off. Process id, arguments and open files stay,
+    and what this process starts gets the environment as it was.
 
     Source: https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html.
     """
@@ -47,9 +50,10 @@ def tunables(own: str, *, mode: str, libc: str) -> str | None:
     name, _, version = libc.partition(" ")
     if name != "glibc" or _numbers(version) < _FIRST_GLIBC or "[madvise]" not in mode:
         return None
-    if _HUGE in own:
+    if "glibc.malloc." in own:
         return None
-    return ":".join(filter(None, [own, f"{_HUGE}=1"]))
+    wanted = [f"glibc.malloc.{setting}={value}" for setting, value in _WANTED.items()]
+    return ":".join(filter(None, [own, *wanted]))
 
 
 def _restore() -> None:

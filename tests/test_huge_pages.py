@@ -10,6 +10,10 @@ from stepcoder_jax import huge_pages
 from stepcoder_jax.huge_pages import tunables
 
 MADVISE = "always [madvise] never\n"
+ASKS = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432"
+    ":glibc.malloc.trim_threshold=268435456"
+)
 TELLS = """
 import ctypes, os, re, sys
 from stepcoder_jax.huge_pages import use_huge_pages
@@ -32,11 +36,11 @@ to_be_had_by_asking = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("own", "mode", "libc", "wanted"),
     [
-        ("", MADVISE, "glibc 2.36", "glibc.malloc.hugetlb=1"),
-        ("", MADVISE, "glibc 2.35", "glibc.malloc.hugetlb=1"),
-        ("a.b=1", MADVISE, "glibc 3.0", "a.b=1:glibc.malloc.hugetlb=1"),
+        ("", MADVISE, "glibc 2.36", ASKS),
+        ("", MADVISE, "glibc 2.35", ASKS),
+        ("glibc.rtld.nns=4", MADVISE, "glibc 3.0", f"glibc.rtld.nns=4:{ASKS}"),
         ("glibc.malloc.hugetlb=0", MADVISE, "glibc 2.36", None),
-        ("a.b=1:glibc.malloc.hugetlb=2", MADVISE, "glibc 2.36", None),
+        ("glibc.rtld.nns=4:glibc.malloc.check=0", MADVISE, "glibc 2.36", None),
         ("", "[always] madvise never\n", "glibc 2.36", None),
         ("", "always madvise [never]\n", "glibc 2.36", None),
         ("", "", "glibc 2.36", None),
@@ -73,7 +77,7 @@ def test_it_is_the_same_process_with_huge_pages_and_nothing_else_changes() -> No
 @to_be_had_by_asking
 @pytest.mark.parametrize(
     ("own", "begins", "is_huge"),
-    [("glibc.malloc.check=0", 2, True), ("glibc.malloc.hugetlb=0", 1, False)],
+    [("glibc.rtld.nns=4", 2, True), ("glibc.malloc.hugetlb=0", 1, False)],
 )
 def test_what_the_user_says_stays(own: str, begins: int, is_huge: bool) -> None:
     lines, status = told(GLIBC_TUNABLES=own)
