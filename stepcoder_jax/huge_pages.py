@@ -65,7 +65,7 @@ def _restore() -> None:
 
 
 def _mode() -> str:
-    return _MODE.read_text() if _MODE.exists() else ""
+    return _MODE.read_text() if os.access(_MODE, os.R_OK) else ""
 
 
 def _libc() -> str:

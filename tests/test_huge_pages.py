@@ -54,11 +54,11 @@ def test_it_is_asked_for_where_asking_helps_and_nothing_has_been_decided(
     assert tunables(own, mode=mode, libc=libc) == wanted
 
 
-def told(**tunables: str) -> tuple[list[str], int]:
+def told(**variables: str) -> tuple[list[str], int]:
     """Lines of a process that asks for huge pages, and its exit status."""
     plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, "-c", TELLS, "a", "b c"]
-    environment = plain | tunables
+    environment = plain | variables
     done = subprocess.run(
         command, env=environment, input="typed", capture_output=True, text=True, check=False
     )
