@@ -1,4 +1,7 @@
-"""A command's process begins anew where huge pages are to be had by asking, and only there."""
+"""A command's process begins anew where huge pages are to be had by asking, and only there.
+
+Whether it has asked is looked at ("hg" in the kernel's account): what it gets, the machine decides.
+"""
 
 import os
 import subprocess
@@ -10,10 +13,6 @@ from stepcoder_jax import huge_pages
 from stepcoder_jax.huge_pages import tunables
 
 MADVISE = "always [madvise] never\n"
-ASKS = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432"
-    ":glibc.malloc.trim_threshold=268435456"
-)
 TELLS = """
 import ctypes, os, re, sys
 from stepcoder_jax.huge_pages import use_huge_pages
@@ -22,8 +21,8 @@ use_huge_pages()
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 ctypes.memset(library.malloc(ctypes.c_size_t(64 << 20)), 1, 64 << 20)
-pages = re.findall(r"AnonHugePages: *([0-9]+)", open("/proc/self/smaps").read())
-print(sum(map(int, pages)) >= 32 << 10, sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
+flags = re.findall("VmFlags:(.*)", open("/proc/self/smaps").read())
+print(any("hg" in words.split() for words in flags), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
 print([name for name in os.environ if name.startswith("STEPCODER")], sys.stdin.read())
 sys.exit(3)
 """
@@ -34,24 +33,30 @@ to_be_had_by_asking = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("own", "mode", "libc", "wanted"),
+    ("own", "mode", "libc", "asks"),
     [
-        ("", MADVISE, "glibc 2.36", ASKS),
-        ("", MADVISE, "glibc 2.35", ASKS),
-        ("glibc.rtld.nns=4", MADVISE, "glibc 3.0", f"glibc.rtld.nns=4:{ASKS}"),
-        ("glibc.malloc.hugetlb=0", MADVISE, "glibc 2.36", None),
-        ("glibc.rtld.nns=4:glibc.malloc.check=0", MADVISE, "glibc 2.36", None),
-        ("", "[always] madvise never\n", "glibc 2.36", None),
-        ("", "always madvise [never]\n", "glibc 2.36", None),
-        ("", "", "glibc 2.36", None),
-        ("", MADVISE, "glibc 2.34", None),
-        ("", MADVISE, "", None),
+        ("", MADVISE, "glibc 2.36", True),
+        ("", MADVISE, "glibc 2.35", True),
+        ("glibc.rtld.nns=4", MADVISE, "glibc 3.0", True),
+        ("glibc.malloc.hugetlb=0", MADVISE, "glibc 2.36", False),
+        ("glibc.rtld.nns=4:glibc.malloc.check=0", MADVISE, "glibc 2.36", False),
+        ("", "[always] madvise never\n", "glibc 2.36", False),
+        ("", "always madvise [never]\n", "glibc 2.36", False),
+        ("", "", "glibc 2.36", False),
+        ("", MADVISE, "glibc 2.34", False),
+        ("", MADVISE, "", False),
     ],
 )
 def test_it_is_asked_for_where_asking_helps_and_nothing_has_been_decided(
-    own: str, mode: str, libc: str, wanted: str | None
+    own: str, mode: str, libc: str, asks: bool
 ) -> None:
-    assert tunables(own, mode=mode, libc=libc) == wanted
+    found = tunables(own, mode=mode, libc=libc)
+    assert (found is not None) == asks
+    if found is not None:
+        settings = found.split(":")
+        assert "glibc.malloc.hugetlb=1" in settings
+        assert "" not in settings
+        assert not own or settings[0] == own
 
 
 def told(**variables: str) -> tuple[list[str], int]:
