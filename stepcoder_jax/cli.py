@@ -300,6 +300,9 @@ def _add_bench(add: Any) -> None:
     command.add_argument(
         "--attention", default="xla", help="xla, cudnn or splash, as model.attention (%(default)s)"
     )
+    command.add_argument(
+        "--products", default="auto", help="auto, xla or cpp, as sampling.products (%(default)s)"
+    )
 
 
 def _positive(text: str) -> int:

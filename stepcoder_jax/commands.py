@@ -213,6 +213,7 @@ def bench(options: Namespace) -> dict[str, Any]:
             remat=options.remat,
             unroll=options.unroll,
             attention=options.attention,
+            products=options.products,
             logprob_chunk_tokens=options.logprob_chunk_tokens,
             prefill_prompts=options.prefill_prompts,
         )

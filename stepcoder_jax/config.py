@@ -304,6 +304,8 @@ class SamplingConfig:
       slots: rows decoded together; one that ends makes room for the next.
       prefill_prompts: prompts read together.
       chunk_tokens: decode steps between two looks of the host at what has finished, at most.
+      products: what multiplies the rows in the slots with the weights on a CPU: ``xla``; ``cpp``,
+        a kernel that is compiled where it runs; ``auto``: whichever is the faster there.
       max_logprob_gap: largest allowed mean difference between the sampler's log-probs and the
         trainer's; above it the run stops.
     """
@@ -315,6 +317,7 @@ class SamplingConfig:
     slots: int = 64
     prefill_prompts: int = 8
     chunk_tokens: int = 16
+    products: Literal["auto", "xla", "cpp"] = "auto"
     max_logprob_gap: float = 0.05
 
 

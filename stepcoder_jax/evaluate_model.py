@@ -131,8 +131,8 @@ def _sample(
     workshop = Workshop.of(config, trained.model)
     problems: tuple[Problem, ...] = checked.problems
     worker = workshop.worker(client, check, config.eval)
-    if workshop.caution is not None:
-        display.say(workshop.caution)
+    for caution in workshop.cautions:
+        display.say(caution)
     display.say(
         f"evaluating {len(problems)} problems × {config.eval.samples} samples  ·  executor"
         f" isolation: {client.isolation}"

@@ -15,6 +15,7 @@ FREE = (
     "iterations",
     "checkpoint",
     "mesh",
+    "sampling.products",
     "distributed",
     "executor.backend",
     "executor.ray_address",

@@ -81,8 +81,8 @@ def prepare(
     )
     keep_origin(folder, config.model.path, model.params)
     workshop = Workshop.of(config, model)
-    if workshop.caution is not None:
-        display.say(workshop.caution)
+    for caution in workshop.cautions:
+        display.say(caution)
     return Run(
         config=config,
         folder=folder,

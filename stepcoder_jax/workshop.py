@@ -15,6 +15,7 @@ from stepcoder_jax.executor_session import executor as executor
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.few_rows import Products, products_caution, resolved_products
 from stepcoder_jax.model.init import critic_logical_axes, logical_axes
 from stepcoder_jax.model.load import LoadedModel
 from stepcoder_jax.model.lora import adapter_axes, critic_adapter_axes
@@ -40,6 +41,7 @@ class Workshop:
     builder: PromptBuilder
     token_bytes: TokenBytes
     mesh: Mesh
+    products: Products
 
     @classmethod
     def of(cls, config: RunConfig, model: LoadedModel) -> "Workshop":
@@ -54,6 +56,7 @@ class Workshop:
             ),
             token_bytes=token_bytes(model.tokenizer),
             mesh=make_mesh(config.mesh),
+            products=resolved_products(config.sampling.products),
         )
 
     @property
@@ -63,8 +66,12 @@ class Workshop:
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     @property
-    def caution(self) -> str | None:
-        """What is said before a model is used for longer rows than it was made for."""
+    def cautions(self) -> list[str]:
+        """What is said beforehand."""
+        found = [self._long_rows_caution(), products_caution(self.config.sampling.products)]
+        return [caution for caution in found if caution is not None]
+
+    def _long_rows_caution(self) -> str | None:
         longest, most = self.config.longest_row, self.model.config.max_position_embeddings
         if longest <= most:
             return None
@@ -115,6 +122,7 @@ class Workshop:
                 slots=sampling.slots,
                 prefill_prompts=sampling.prefill_prompts,
                 chunk_tokens=sampling.chunk_tokens,
+                products=self.products,
                 stop=self.config.prompt.stop,
                 place=lambda tree: replicate(tree, self.mesh),
             ),

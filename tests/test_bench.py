@@ -68,6 +68,7 @@ def test_responses_of_unequal_length_take_several_rounds_of_slots(capsys):
     [
         ({"shape": "huge"}, ["huge", "small"]),
         ({"attention": "flash"}, ["flash", "cudnn"]),
+        ({"products": "fast"}, ["fast", "cpp"]),
         ({"what": "update", "rows": 6, "microbatches": 4}, ["4", "6"]),
         ({"what": "update", "lengths": "geometric"}, ["geometric", "update"]),
     ],

@@ -19,7 +19,8 @@ LAYERS = (
     "masked source_text error_place syntax_match stages",
     "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
     " program optimizer pass_rates",
-    "processes last_word lifeline roll_call cluster compiler_memory huge_pages",
+    "processes last_word lifeline roll_call cluster compiler_memory huge_pages cache_dir"
+    " shared_library",
     "model logprobs sampling sharding placement",
     "data checkpoint metrics run_dir progress limits verify report scorecard samples_file"
     " executor_session",

@@ -56,6 +56,7 @@ def run_bench(settings: BenchSettings, *, runs: int) -> dict[str, Any]:
         "response_tokens": settings.response_tokens,
         "lengths": settings.lengths,
         "attention": settings.attention,
+        "products": work.sampler.products,
         "prefill_prompts": settings.prefill_prompts,
         "microbatches": settings.microbatches,
         "remat": settings.remat,

@@ -6,6 +6,7 @@ from typing import Literal
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.model.attention import BACKENDS
 from stepcoder_jax.model.config import SHAPES, ModelConfig
+from stepcoder_jax.model.few_rows import PRODUCTS
 
 # Rows sampled together and rows of an update, by shape: small models take more rows at a time.
 _ROLLOUT_ROWS = {"smollm2-135m": 16}
@@ -32,6 +33,7 @@ class BenchSettings:
       remat: what the backward pass of an update computes again, as ``model.remat``.
       unroll: as ``model.unroll``.
       attention: as ``model.attention``.
+      products: as ``sampling.products``.
       logprob_chunk_tokens: as ``model.logprob_chunk_tokens``.
 
     Raises:
@@ -50,6 +52,7 @@ class BenchSettings:
     remat: str = "none"
     unroll: bool = True
     attention: str = "xla"
+    products: str = "auto"
     logprob_chunk_tokens: int = 512
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class BenchSettings:
             raise ConfigError(f"--shape {self.shape}: one of {', '.join(SHAPES)}")
         if self.attention not in BACKENDS:
             raise ConfigError(f"--attention {self.attention}: one of {', '.join(BACKENDS)}")
+        if self.products not in PRODUCTS:
+            raise ConfigError(f"--products {self.products}: one of {', '.join(PRODUCTS)}")
         if self.lengths == "geometric" and self.what != "rollout":
             raise ConfigError(f"--lengths geometric is for rollout, not for {self.what}")
         if self.what != "rollout" and self.rows_together % self.microbatches:

@@ -13,6 +13,7 @@ from stepcoder_jax.config import KLConfig, OptimizerConfig, PPOConfig
 from stepcoder_jax.learner import Learner, init_state, make_train_batch, score, update
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.few_rows import resolved_products
 from stepcoder_jax.model.init import critic_from_policy, init_policy
 from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.program import TokenBytes
@@ -166,5 +167,6 @@ def make_work(settings: BenchSettings) -> Work:
         stop=(),
         place=lambda tree: tree,
         prefill_prompts=settings.prefill_prompts,
+        products=resolved_products(settings.products),
     )
     return Work(settings=settings, sampler=sampler, learner=learner)

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from stepcoder_jax.cache_dir import cache_dir
 from stepcoder_jax.data.builders import BUILDERS, from_example
 from stepcoder_jax.data.json_rows import Rejected
 from stepcoder_jax.data.manual import MANUAL_SETS, checksums
@@ -56,7 +56,7 @@ def prepared(name: str, split: str, manual_dir: Path | None, data_dir: Path | No
     files = MANUAL_SETS[name].files(split, manual_dir)
     assert manual_dir is not None
     sums = json.dumps([str(manual_dir.resolve()), checksums(files, manual_dir)])
-    root = data_dir or default_data_dir()
+    root = data_dir or cache_dir()
     folder = root / f"{name}-{split}-{hashlib.sha256(sums.encode()).hexdigest()[:16]}"
     with _alone(folder):
         builder = BUILDERS[name](only=(split,), data_dir=str(folder))
@@ -71,12 +71,6 @@ def prepared(name: str, split: str, manual_dir: Path | None, data_dir: Path | No
         rows=builder.as_data_source(split),
         rejected=tuple(Rejected(where=where, reason=reason) for where, reason in rejected),
     )
-
-
-def default_data_dir() -> Path:
-    """Where prepared data sets lie unless a recipe says otherwise."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "stepcoder_jax"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from stepcoder_jax.model.cache import KVCache, LayerCache
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.few_rows import Products
 from stepcoder_jax.model.head_product import head_product
 from stepcoder_jax.model.layers import ADAPTERS, Layer, RMSNorm, normal_init, on_axes
 from stepcoder_jax.model.rope import RopeAngles, rope_angles
@@ -46,6 +47,7 @@ class Decoder(nn.Module):
             ``dots`` (everything but matrix products with weights and cuDNN's attention).
         unroll: the layers are compiled one by one, not as one loop's body.
         serving: for generation: parameters are those of ``serving_params``, a cache is returned.
+        products: what multiplies few rows on a CPU then: XLA, or the kernel of ``few_rows``.
     """
 
     config: ModelConfig
@@ -55,6 +57,7 @@ class Decoder(nn.Module):
     remat: str = "none"
     unroll: bool = False
     serving: bool = False
+    products: Products = "xla"
 
     @nn.compact
     def __call__(
@@ -132,6 +135,7 @@ class Decoder(nn.Module):
                 self.param_dtype,
                 self.attention,
                 serving=True,
+                products=self.products,
                 name=f"layer_{i}",
             )
             x, written = layer(x, positions, angles, cache=layer_cache)

@@ -14,6 +14,7 @@ from stepcoder_jax.masked import at_least_float32
 from stepcoder_jax.model.attention import attention, cached_attention
 from stepcoder_jax.model.cache import LayerCache
 from stepcoder_jax.model.config import ModelConfig
+from stepcoder_jax.model.few_rows import Products
 from stepcoder_jax.model.product import Product
 from stepcoder_jax.model.rope import RopeAngles, apply_rope
 from stepcoder_jax.sharding import constrained
@@ -95,6 +96,7 @@ class Attention(nn.Module):
     param_dtype: DTypeLike
     backend: str
     serving: bool = False
+    products: Products = "xla"
 
     def setup(self) -> None:
         """Declare the projections."""
@@ -103,9 +105,9 @@ class Attention(nn.Module):
         if self.serving:
             heads = config.num_heads + 2 * config.num_kv_heads
             self.query_key_value = Product(
-                heads * config.head_dim, self.dtype, use_bias=config.attention_bias
+                heads * config.head_dim, self.dtype, config.attention_bias, self.products
             )
-            self.output = Product(config.hidden_size, self.dtype)
+            self.output = Product(config.hidden_size, self.dtype, products=self.products)
         else:
             self.query = self._projection(config.num_heads, "heads")
             self.key = self._projection(config.num_kv_heads, "kv_heads")
@@ -175,14 +177,17 @@ class FeedForward(nn.Module):
     dtype: DTypeLike
     param_dtype: DTypeLike
     serving: bool = False
+    products: Products = "xla"
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Apply the gated feed-forward to every token."""
         width, hidden = self.config.intermediate_size, self.config.hidden_size
         if self.serving:
-            gate, up = jnp.split(Product(2 * width, self.dtype, name="gate_up")(x), 2, axis=-1)
-            return Product(hidden, self.dtype, name="down")(nn.silu(gate) * up)
+            wide = Product(2 * width, self.dtype, products=self.products, name="gate_up")
+            narrow = Product(hidden, self.dtype, products=self.products, name="down")
+            gate, up = jnp.split(wide(x), 2, axis=-1)
+            return narrow(nn.silu(gate) * up)
 
         def dense(features: int, name: str, axes: tuple[str, str]) -> nn.Dense:
             return nn.Dense(
@@ -209,15 +214,16 @@ class Layer(nn.Module):
     param_dtype: DTypeLike
     backend: str
     serving: bool = False
+    products: Products = "xla"
 
     def setup(self) -> None:
         """Declare the parts."""
         epsilon = self.config.rms_norm_eps
         kinds = (self.config, self.dtype, self.param_dtype)
         self.attention_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
-        self.attention = Attention(*kinds, self.backend, serving=self.serving)
+        self.attention = Attention(*kinds, self.backend, self.serving, self.products)
         self.mlp_norm = RMSNorm(epsilon, "embed", self.dtype, self.param_dtype)
-        self.mlp = FeedForward(*kinds, serving=self.serving)
+        self.mlp = FeedForward(*kinds, self.serving, self.products)
 
     def __call__(
         self,

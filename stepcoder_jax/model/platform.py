@@ -21,11 +21,11 @@ def current_platform() -> str:
 
 def multiplies_bfloat16() -> bool:
     """Whether bfloat16 products are faster there than the same numbers' in float32."""
-    return current_platform() != "cpu" or bool(_BFLOAT16_UNITS & _cpu_flags())
+    return current_platform() != "cpu" or bool(_BFLOAT16_UNITS & cpu_flags())
 
 
 @functools.cache
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
     """What this machine's CPU can do, by the names that Linux gives; empty where it is another."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from stepcoder_jax.model.few_rows import Products, few_rows_product, suits
 from stepcoder_jax.model.platform import current_platform, multiplies_bfloat16
 
 # Up to so many rows, copying the matrix is what takes time.
@@ -35,14 +36,23 @@ def held(x: Float[Array, "*shape"], dtype: DTypeLike) -> Float[Array, "*shape"]:
 
 
 def product(
-    x: Float[Array, "*batch K"], kernel: Float[Array, "N K"], dtype: DTypeLike
+    x: Float[Array, "*batch K"],
+    kernel: Float[Array, "N K"],
+    dtype: DTypeLike,
+    products: Products = "xla",
 ) -> Float[Array, "*batch N"]:
-    """X · kernelᵀ, added up in float32 and returned as ``dtype``; kernels may be held wider."""
+    """X · kernelᵀ, added up in float32 and returned as ``dtype``; kernels may be held wider.
+
+    Args:
+      products: what multiplies few rows on a CPU, as ``few_rows.resolved_products`` says.
+    """
     rows = x.reshape(-1, x.shape[-1]).astype(kernel.dtype)
     contract = (((1,), (1,)), ((), ()))
     if current_platform() != "cpu":
         # Asked for float32, a GPU would write that, and read it again to round it.
         found = jax.lax.dot_general(rows, kernel, contract, preferred_element_type=dtype)
+    elif products == "cpp" and suits(kernel, rows):
+        found = few_rows_product(kernel, rows).T
     elif rows.shape[0] <= _FEW_ROWS:
         # XLA's matrix product for CPUs copies its second operand into blocks before it begins: let
         # that be the rows. The barrier keeps it from turning the operands round again.
@@ -59,13 +69,14 @@ class Product(nn.Module):
     features: int
     dtype: DTypeLike
     use_bias: bool = False
+    products: Products = "xla"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch K"]) -> Float[Array, "*batch N"]:
         """Multiply, and add the bias."""
         zeros = nn.initializers.zeros
         kernel = self.param("kernel", zeros, (self.features, x.shape[-1]), held_dtype(self.dtype))
-        out = product(x, kernel, self.dtype)
+        out = product(x, kernel, self.dtype, self.products)
         if not self.use_bias:
             return out
         bias = self.param("bias", zeros, (self.features,), held_dtype(self.dtype))

@@ -17,14 +17,19 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stepcoder_jax.model.decoder import Decoder, Params
+from stepcoder_jax.model.few_rows import Products
 from stepcoder_jax.model.layer_stack import unstacked
 from stepcoder_jax.model.product import held, product
 from stepcoder_jax.sharding import constrained
 
 
-def serving_decoder(decoder: Decoder) -> Decoder:
-    """The module that computes with :func:`serving_params`."""
-    return decoder.clone(serving=True)
+def serving_decoder(decoder: Decoder, products: Products = "xla") -> Decoder:
+    """The module that computes with :func:`serving_params`.
+
+    Args:
+      products: what multiplies few rows on a CPU, as ``few_rows.resolved_products`` says.
+    """
+    return decoder.clone(serving=True, products=products)
 
 
 @partial(jax.jit, static_argnames=("dtype",))
@@ -47,11 +52,13 @@ def serving_params(params: Params, *, dtype: DTypeLike) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(_placed, served)
 
 
-def next_logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+def next_logits(
+    params: Params, hidden: Float[Array, "B D"], products: Products = "xla"
+) -> Float[Array, "B V"]:
     """Logits in float32 of the tokens behind hidden states; parameters are for serving."""
     kernel = params["unembedding"] if "unembedding" in params else params["embedding"]
     # Said before the logits are put together: they are small, what they are made with is not.
-    return constrained(product(hidden, kernel, jnp.float32), ("batch", "vocab"))
+    return constrained(product(hidden, kernel, jnp.float32, products), ("batch", "vocab"))
 
 
 # Matrices, outputs × inputs: the logical axes over which each is split.

@@ -223,7 +223,7 @@ def decode_step(
 ) -> DecodeState:
     """Draws the next token of every row, writes it, and reads it."""
     keys = jax.vmap(jax.random.fold_in)(state.keys, state.written)
-    logits = constrained(next_logits(params, state.hidden), ("batch",))
+    logits = constrained(next_logits(params, state.hidden, decoder.products), ("batch",))
     token, logprob = draw(logits, keys, settings.temperature, settings.top_p, settings.top_k)
     is_open = ~state.is_done
     # A row that has ended writes out of range, which drops the write.

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from stepcoder_jax.model.decoder import Decoder
+from stepcoder_jax.model.few_rows import Products
 from stepcoder_jax.model.serving import serving_decoder
 from stepcoder_jax.placement import fetch
 from stepcoder_jax.program import TokenBytes
@@ -55,6 +56,7 @@ class Sampler:
       chunk_tokens: decode steps between two looks of the host, at most.
       stop: strings that end a response.
       place: puts input arrays where the parameters are (the mesh).
+      products: what multiplies few rows on a CPU, as ``resolved_products`` says.
     """
 
     decoder: Decoder
@@ -66,6 +68,7 @@ class Sampler:
     stop: tuple[str, ...]
     place: Callable[[Any], Any]
     prefill_prompts: int = 8
+    products: Products = "xla"
 
     def __post_init__(self) -> None:
         """Raises ValueError where nothing could ever be sampled."""
@@ -114,7 +117,7 @@ class Sampler:
     @cached_property
     def serving(self) -> Decoder:
         """The decoder as it generates."""
-        return serving_decoder(self.decoder)
+        return serving_decoder(self.decoder, self.products)
 
 
 def cache_lengths(prompt: int, response: int) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from stepcoder_jax.types import Params
 @pytest.fixture(params=["no units", "amx_bf16", "avx512_bf16"])
 def cpu_unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A CPU that multiplies bfloat16, or none; what was traced for another is forgotten."""
-    monkeypatch.setattr(platform, "_cpu_flags", lambda: frozenset({"avx2", request.param}))
+    monkeypatch.setattr(platform, "cpu_flags", lambda: frozenset({"avx2", request.param}))
     jax.clear_caches()
     yield request.param
     jax.clear_caches()

@@ -1,5 +1,6 @@
 """Generation: rows are right, end when they should, and do not depend on their neighbours."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from stepcoder_jax.logprobs import token_logprobs
+from stepcoder_jax.model import product as model_product
 from stepcoder_jax.model.config import SHAPES
 from stepcoder_jax.model.decoder import Decoder, unembed
+from stepcoder_jax.model.few_rows import few_rows_product
 from stepcoder_jax.model.init import init_policy
 from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.program import TokenBytes
@@ -47,6 +50,24 @@ def run(sampler: Sampler, prompts: list[Prompt], samples: int, seed: int = 3) ->
     rows = dict(sampler.generate(SERVED, prompts, keys, samples=samples))
     assert sorted(rows) == list(range(len(prompts) * samples))
     return [rows[i] for i in sorted(rows)]
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_the_kernel_for_few_rows_draws_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(kernel: jax.Array, rows: jax.Array) -> jax.Array:
+        calls.append(kernel.shape)
+        return few_rows_product(kernel, rows)
+
+    monkeypatch.setattr(model_product, "few_rows_product", counted)
+    by_xla = run(SAMPLER, PROMPTS, samples=3)
+    assert not calls
+    by_kernel = run(replace(SAMPLER, products="cpp"), PROMPTS, samples=3)
+    assert DECODER.config.vocab_size in {shape[0] for shape in calls}
+    for a, b in zip(by_xla, by_kernel, strict=True):
+        assert (a.tokens, a.stopped) == (b.tokens, b.stopped)
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 
 
 def test_logprobs_are_those_of_the_full_forward_pass() -> None:
