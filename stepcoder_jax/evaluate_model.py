@@ -131,8 +131,8 @@ def _sample(
     workshop = Workshop.of(config, trained.model)
     problems: tuple[Problem, ...] = checked.problems
     worker = workshop.worker(client, check, config.eval)
-    for caution in workshop.cautions:
-        display.say(caution)
+    for remark in workshop.remarks:
+        display.say(remark)
     display.say(
         f"evaluating {len(problems)} problems × {config.eval.samples} samples  ·  executor"
         f" isolation: {client.isolation}"

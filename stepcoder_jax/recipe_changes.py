@@ -9,7 +9,8 @@ from stepcoder_jax.config import RunConfig
 from stepcoder_jax.recipe import encode_config
 
 # Length of the run, checkpoint habits, and the place of model and executor: what an iteration
-# computes does not depend on them, but for a learning rate that decays until the last.
+# computes does not depend on them, but for how it is rounded, and for a learning rate that decays
+# until the last.
 FREE = (
     "run_dir",
     "iterations",

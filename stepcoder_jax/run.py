@@ -10,6 +10,7 @@ from stepcoder_executor import Executor
 
 from stepcoder_jax.config import ConfigError, RunConfig
 from stepcoder_jax.data.prompts import requirement
+from stepcoder_jax.model.few_rows import require_products
 from stepcoder_jax.model.load import require_there
 from stepcoder_jax.origin import keep_origin
 from stepcoder_jax.problem import Problem
@@ -62,8 +63,9 @@ def prepare(
             f"rollout.staleness = 1 with {jax.process_count()} processes: 0, as all of them must"
             " run the same programs in the same order, and two threads have none"
         )
+    # Before every solution is run.
+    require_products(config.sampling.products)
     if config.model.path is not None:
-        # Before every solution is run.
         require_there(Path(config.model.path))
     data = load_run_data(config, folder, client, display)
     agree("the problems that they have read", lambda: _content(data))
@@ -81,8 +83,8 @@ def prepare(
     )
     keep_origin(folder, config.model.path, model.params)
     workshop = Workshop.of(config, model)
-    for caution in workshop.cautions:
-        display.say(caution)
+    for remark in workshop.remarks:
+        display.say(remark)
     return Run(
         config=config,
         folder=folder,

@@ -15,10 +15,11 @@ from stepcoder_jax.executor_session import executor as executor
 from stepcoder_jax.limits import LimitRule
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
-from stepcoder_jax.model.few_rows import Products, products_caution, resolved_products
+from stepcoder_jax.model.few_rows import ChosenProducts, choose_products
 from stepcoder_jax.model.init import critic_logical_axes, logical_axes
 from stepcoder_jax.model.load import LoadedModel
 from stepcoder_jax.model.lora import adapter_axes, critic_adapter_axes
+from stepcoder_jax.model.product import held_dtype
 from stepcoder_jax.model.token_bytes import token_bytes
 from stepcoder_jax.placement import replicate, shard_params
 from stepcoder_jax.program import TokenBytes
@@ -41,7 +42,7 @@ class Workshop:
     builder: PromptBuilder
     token_bytes: TokenBytes
     mesh: Mesh
-    products: Products
+    products: ChosenProducts
 
     @classmethod
     def of(cls, config: RunConfig, model: LoadedModel) -> "Workshop":
@@ -56,7 +57,12 @@ class Workshop:
             ),
             token_bytes=token_bytes(model.tokenizer),
             mesh=make_mesh(config.mesh),
-            products=resolved_products(config.sampling.products),
+            products=choose_products(
+                config.sampling.products,
+                rows=config.sampling.slots,
+                inputs=model.config.hidden_size,
+                dtype=held_dtype(config.model.dtype),
+            ),
         )
 
     @property
@@ -66,10 +72,10 @@ class Workshop:
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     @property
-    def cautions(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """What is said beforehand."""
-        found = [self._long_rows_caution(), products_caution(self.config.sampling.products)]
-        return [caution for caution in found if caution is not None]
+        found = [self._long_rows_caution(), self.products.remark]
+        return [remark for remark in found if remark is not None]
 
     def _long_rows_caution(self) -> str | None:
         longest, most = self.config.longest_row, self.model.config.max_position_embeddings
@@ -122,7 +128,7 @@ class Workshop:
                 slots=sampling.slots,
                 prefill_prompts=sampling.prefill_prompts,
                 chunk_tokens=sampling.chunk_tokens,
-                products=self.products,
+                products=self.products.products,
                 stop=self.config.prompt.stop,
                 place=lambda tree: replicate(tree, self.mesh),
             ),

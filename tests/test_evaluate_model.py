@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
+from cpp_compiler import compiled
 from test_trained import write_run
 
 from stepcoder_jax import cli
 from stepcoder_jax.data.builtin import builtin_problems
 from stepcoder_jax.data.problems import problem_to_json
 from stepcoder_jax.eval_record import file_hashes
+from stepcoder_jax.model import product
+from stepcoder_jax.model.few_rows import few_rows_product
 
 FEW = ["--sampling.max_new_tokens=8", "--sampling.slots=4", "--rollout.prompt_buckets=[256]"]
 
@@ -66,6 +70,33 @@ def test_problems_that_do_not_fit_are_no_part_of_the_progress(
     assert found["left_out"] == [long["id"]]
     assert found["problems"] == 2
     assert "evaluate 2/2" in err
+
+
+@compiled
+@pytest.mark.parametrize("products", ["cpp", "xla"])
+def test_what_multiplies_few_rows_is_what_the_recipe_says(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    products: str,
+) -> None:
+    calls = []
+
+    def counted(kernel: jax.Array, rows: jax.Array) -> jax.Array:
+        calls.append(rows.shape)
+        return few_rows_product(kernel, rows)
+
+    monkeypatch.setattr(product, "few_rows_product", counted)
+    jax.clear_caches()  # what another test compiled is not traced again
+    write_run(tmp_path / "run")
+    status, found, err = run(
+        capsys, "--model", str(tmp_path / "run"), "--problems", "builtin:heldout", "--count", "1",
+        "--samples", "4", *FEW, f"--sampling.products={products}",
+    )  # fmt: skip
+    assert (status, found["samples"]) == (0, 4)
+    is_kernel = products == "cpp"
+    assert ("a kernel in C++ multiplies few rows (sampling.products: cpp)" in err) == is_kernel
+    assert bool(calls) == is_kernel
 
 
 def test_an_evaluation_draws_as_its_own_fields_say(

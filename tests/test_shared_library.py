@@ -1,12 +1,13 @@
 """A library is compiled once for what it is made of, and what was in the way is said in a line."""
 
 import ctypes
-import shutil
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cpp_compiler import compiled
 
 from stepcoder_jax.shared_library import NoLibraryError, shared_library
 
@@ -14,7 +15,6 @@ SOURCE = """
 #include "the_number.h"
 extern "C" int answer() { return kNumber; }
 """
-compiled = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def place(tmp_path: Path) -> Path:
 def calls(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that gets a line each time the compiler is called."""
     script, log = place / "compiler", place / "calls"
-    script.write_text(f'#!/bin/sh\necho called >> "{log}"\nexec c++ "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\necho called >> "{log}"\nexec {os.environ.get("CXX", "c++")} "$@"\n'
+    )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     log.touch()
     monkeypatch.setenv("CXX", f"{script} -DUNUSED")
@@ -77,6 +79,20 @@ def test_without_a_compiler_its_name_is_said(place: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(place))
     with pytest.raises(NoLibraryError, match=r"no C\+\+ compiler \(c\+\+;"):
         made(place)
+    monkeypatch.setenv("CXX", "c++ '-DX")
+    with pytest.raises(NoLibraryError, match=r"CXX = .*-DX.* is no command: No closing quotation"):
+        made(place)
+
+
+@compiled
+def test_what_is_there_needs_no_compiler(
+    place: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = made(place)
+    monkeypatch.setenv("PATH", str(place / "nowhere"))
+    (place / "compiler").unlink()
+    assert made(place) == library
+    assert calls.read_text().count("called") == 1
 
 
 @compiled
@@ -91,4 +107,39 @@ def test_what_the_compiler_says_is_said(place: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said(place: Path) -> None:
     (place / "kept").write_text("a file")
     with pytest.raises(NoLibraryError, match=r"kept/lib/answer-.*: Not a directory"):
+        made(place)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "#!/bin/sh\necho first >&2; echo note: no developer tools >&2; exit 2\n",
+            "status 2: note: no",
+        ),
+        ("#!/bin/sh\nexit 3\n", "status 3: nothing said"),
+        ("#!/bin/sh\n", "cannot be written: No such file or directory"),
+        ("no script", "compiler cannot be run: Exec format error"),
+        ('#!/bin/sh\necho "error: $LC_ALL, input: $(cat)" >&2; exit 1\n', "error: C, input:$"),
+    ],
+)
+def test_a_compiler_that_is_none_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    (place / "compiler").write_text(script)
+    (place / "compiler").chmod(0o755)
+    monkeypatch.setenv("CXX", str(place / "compiler"))
+    with pytest.raises(NoLibraryError, match=said):
+        made(place)
+    assert list((place / "kept" / "lib").iterdir()) == []
+
+
+def test_a_compiler_that_does_not_end_is_ended(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "compiler").write_text("#!/bin/sh\nexec sleep 60\n")
+    (place / "compiler").chmod(0o755)
+    monkeypatch.setenv("CXX", str(place / "compiler"))
+    monkeypatch.setattr("stepcoder_jax.shared_library._TIMEOUT_S", 0.2)
+    with pytest.raises(NoLibraryError, match=r"answer\.cc .* took over 0\.2 s"):
         made(place)

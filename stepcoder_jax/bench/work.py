@@ -13,8 +13,9 @@ from stepcoder_jax.config import KLConfig, OptimizerConfig, PPOConfig
 from stepcoder_jax.learner import Learner, init_state, make_train_batch, score, update
 from stepcoder_jax.model.critic import Critic
 from stepcoder_jax.model.decoder import Decoder
-from stepcoder_jax.model.few_rows import resolved_products
+from stepcoder_jax.model.few_rows import choose_products
 from stepcoder_jax.model.init import critic_from_policy, init_policy
+from stepcoder_jax.model.product import held_dtype
 from stepcoder_jax.model.serving import serving_params
 from stepcoder_jax.program import TokenBytes
 from stepcoder_jax.sampling.decode import DecodeSettings
@@ -167,6 +168,11 @@ def make_work(settings: BenchSettings) -> Work:
         stop=(),
         place=lambda tree: tree,
         prefill_prompts=settings.prefill_prompts,
-        products=resolved_products(settings.products),
+        products=choose_products(
+            settings.products,
+            rows=settings.rows_together,
+            inputs=settings.config.hidden_size,
+            dtype=held_dtype(settings.dtype),
+        ).products,
     )
     return Work(settings=settings, sampler=sampler, learner=learner)

@@ -89,7 +89,7 @@ class Product {
     left_ = blocks_;
     for (std::int64_t row = 0; row < row_count; row += kLanes)
       Transpose(rows + row * inputs, std::min(kLanes, row_count - row),
-                &columns_[row / kLanes * inputs]);
+                columns_.data() + row / kLanes * inputs);
   }
 
   std::int64_t blocks() const { return blocks_; }
@@ -98,7 +98,7 @@ class Product {
   void Work() {
     for (std::int64_t block; (block = next_++) < blocks_;) {
       Multiply(block * block_, std::min(outputs_, (block + 1) * block_));
-      if (--left_ == 0) left_.notify_one();
+      if (--left_ == 0) left_.notify_all();
     }
   }
 
@@ -124,7 +124,7 @@ class Product {
   void MultiplyOutputs(std::int64_t output) {
     for (std::int64_t group = 0; group < groups_; ++group) {
       const std::int64_t row = group * kLanes;
-      MultiplyTile<kOutputs>(kernel_ + output * inputs_, &columns_[group * inputs_], inputs_,
+      MultiplyTile<kOutputs>(kernel_ + output * inputs_, columns_.data() + group * inputs_, inputs_,
                              out_ + output * row_count_ + row, row_count_,
                              std::min(kLanes, row_count_ - row));
     }

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import jaxlib
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stepcoder_jax.cache_dir import cache_dir
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.model.platform import cpu_flags, current_platform
-from stepcoder_jax.shared_library import NoLibraryError, shared_library
+from stepcoder_jax.shared_library import shared_library
 
 Products = Literal["xla", "cpp"]
 
@@ -33,38 +35,64 @@ _SOURCE = Path(__file__).with_suffix(".cc")
 _SHORTEST_LONG_ROW, _FEWEST, _MOST = 1024, 4, 64
 
 
-def resolved_products(wanted: str) -> Products:
-    """What multiplies few rows on a CPU: what ``sampling.products`` says, ``auto`` decided.
+@dataclass(frozen=True, kw_only=True)
+class ChosenProducts:
+    """What multiplies few rows, and what a run says of that, if anything."""
 
-    ``auto`` is ``cpp`` where that was found to be faster and can be had: one CPU device with
-    AVX-512, and a compiler; else ``xla``.
+    products: Products
+    remark: str | None = None
 
-    Raises:
-      ConfigError: an unknown name, or ``cpp`` where it cannot run.
-    """
+
+def require_products(wanted: str) -> None:
+    """Raises ConfigError for an unknown name, and for ``cpp`` where it cannot be had."""
     if wanted not in PRODUCTS:
         raise ConfigError(f"sampling.products = {wanted!r}: one of {', '.join(PRODUCTS)}")
-    if wanted == "xla" or (wanted == "auto" and not _is_worth_it()):
-        return "xla"
-    missing = _missing()
-    if missing is not None and wanted == "cpp":
+    missing = _missing() if wanted == "cpp" else None
+    if missing is not None:
         raise ConfigError(f"sampling.products = 'cpp': {missing}; 'xla' runs anywhere")
-    return "xla" if missing else "cpp"
 
 
-def products_caution(wanted: str) -> str | None:
-    """What is said where ``auto`` would have been ``cpp`` if that could be had."""
-    missing = _missing() if wanted == "auto" and _is_worth_it() else None
-    if missing is None:
-        return None
-    return f"CAUTION: small models generate slower (sampling.products): {missing}"
+def choose_products(wanted: str, *, rows: int, inputs: int, dtype: DTypeLike) -> ChosenProducts:
+    """Decides what multiplies few rows on a CPU.
+
+    ``auto`` is ``cpp`` where that was found to be faster and can be had: on one CPU device with
+    AVX-512, for such rows and models; else ``xla``.
+
+    Args:
+      wanted: ``sampling.products``.
+      rows: that are decoded together.
+      inputs: of most matrices: the model's width.
+      dtype: of the weights as they are held.
+
+    Raises:
+      ConfigError: an unknown name, or ``cpp`` where it cannot run or would have nothing to do.
+    """
+    require_products(wanted)
+    has_work = _suits(rows, inputs, dtype)
+    if wanted == "cpp" and not has_work:
+        raise ConfigError(
+            f"sampling.products = 'cpp': it multiplies {_FEWEST} to {_MOST} rows of fewer than"
+            f" {_SHORTEST_LONG_ROW} float32 numbers, and here are {rows} (sampling.slots) of"
+            f" {inputs} in {jnp.dtype(dtype).name}; 'xla' runs anywhere"
+        )
+    if wanted == "xla" or (wanted == "auto" and not (has_work and _is_worth_it())):
+        return ChosenProducts(products="xla")
+    missing = _missing()
+    if missing is not None:
+        caution = f"CAUTION: generation is slower than it could be (sampling.products): {missing}"
+        return ChosenProducts(products="xla", remark=caution)
+    remark = f"a kernel in C++ multiplies few rows (sampling.products: {wanted})"
+    return ChosenProducts(products="cpp", remark=remark)
 
 
 def suits(kernel: Float[Array, "N K"], rows: Float[Array, "B K"]) -> bool:
     """Whether :func:`few_rows_product` takes these, and is the faster way."""
-    is_float32 = kernel.dtype == rows.dtype == jnp.float32
-    is_short = kernel.shape[1] < _SHORTEST_LONG_ROW
-    return is_float32 and is_short and _FEWEST <= rows.shape[0] <= _MOST
+    return rows.dtype == kernel.dtype and _suits(rows.shape[0], kernel.shape[1], kernel.dtype)
+
+
+def _suits(rows: int, inputs: int, dtype: DTypeLike) -> bool:
+    is_short = inputs < _SHORTEST_LONG_ROW
+    return jnp.dtype(dtype) == jnp.float32 and is_short and _FEWEST <= rows <= _MOST
 
 
 def few_rows_product(kernel: Float[Array, "N K"], rows: Float[Array, "B K"]) -> Float[Array, "N B"]:
@@ -105,10 +133,11 @@ def _unregistered() -> str | None:
             folder=cache_dir() / "lib",
             kind=(jaxlib.__version__, *cpu_flags()),
         )
-        library = ctypes.CDLL(str(path))
-    except (NoLibraryError, OSError) as error:
+    except RuntimeError as error:  # NoLibraryError, or there is no home to keep it in
         return str(error)
-    jax.ffi.register_ffi_target(
-        _TARGET, jax.ffi.pycapsule(library.StepcoderFewRows), platform="cpu"
-    )
+    try:
+        handler = ctypes.CDLL(str(path)).StepcoderFewRows
+    except (OSError, AttributeError) as error:
+        return f"{error}: remove {path} to have it compiled anew"
+    jax.ffi.register_ffi_target(_TARGET, jax.ffi.pycapsule(handler), platform="cpu")
     return None

@@ -29,5 +29,5 @@ def cpu_flags() -> frozenset[str]:
     """What this machine's CPU can do, by the names that Linux gives; empty where it is another."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []
-    found = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(found, "").split())

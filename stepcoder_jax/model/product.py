@@ -44,7 +44,7 @@ def product(
     """X · kernelᵀ, added up in float32 and returned as ``dtype``; kernels may be held wider.
 
     Args:
-      products: what multiplies few rows on a CPU, as ``few_rows.resolved_products`` says.
+      products: what multiplies few rows on a CPU, as ``few_rows.choose_products`` says.
     """
     rows = x.reshape(-1, x.shape[-1]).astype(kernel.dtype)
     contract = (((1,), (1,)), ((), ()))

@@ -27,7 +27,7 @@ def serving_decoder(decoder: Decoder, products: Products = "xla") -> Decoder:
     """The module that computes with :func:`serving_params`.
 
     Args:
-      products: what multiplies few rows on a CPU, as ``few_rows.resolved_products`` says.
+      products: what multiplies few rows on a CPU, as ``few_rows.choose_products`` says.
     """
     return decoder.clone(serving=True, products=products)
 

@@ -56,7 +56,7 @@ class Sampler:
       chunk_tokens: decode steps between two looks of the host, at most.
       stop: strings that end a response.
       place: puts input arrays where the parameters are (the mesh).
-      products: what multiplies few rows on a CPU, as ``resolved_products`` says.
+      products: what multiplies few rows on a CPU, as ``choose_products`` says.
     """
 
     decoder: Decoder

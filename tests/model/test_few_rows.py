@@ -1,24 +1,29 @@
 """The kernel in C++ is the product, for each row by itself; and it is taken where it is to be."""
 
-import shutil
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cpp_compiler import compiled
 
 from stepcoder_jax.config import ConfigError
 from stepcoder_jax.model import few_rows
 from stepcoder_jax.model.few_rows import (
+    ChosenProducts,
+    choose_products,
     few_rows_product,
-    products_caution,
-    resolved_products,
     suits,
 )
+from stepcoder_jax.model.platform import cpu_flags
 from stepcoder_jax.model.product import product
 
-compiled = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 PAST_A_THREAD = (3001, 96)  # so many products that other threads are woken
 
 
@@ -121,45 +126,99 @@ def on(monkeypatch: pytest.MonkeyPatch, *, flags: str, devices: int, missing: st
     monkeypatch.setattr(few_rows, "_unregistered", lambda: missing)
 
 
+WORK = {"rows": 16, "inputs": 576, "dtype": "float32"}
+AVX512, NO_COMPILER = "avx2 avx512f", "there is no C++ compiler (c++)"
+
+
 @pytest.mark.parametrize(
-    ("wanted", "flags", "devices", "missing", "expected"),
+    ("wanted", "work", "flags", "devices", "expected"),
     [
-        ("auto", "avx2 avx512f", 1, None, "cpp"),
-        ("auto", "avx2", 1, None, "xla"),
-        ("auto", "avx2 avx512f", 8, None, "xla"),
-        ("auto", "avx2 avx512f", 1, "there is no C++ compiler", "xla"),
-        ("cpp", "avx2", 1, None, "cpp"),
-        ("xla", "avx2 avx512f", 1, None, "xla"),
+        ("auto", WORK, AVX512, 1, "cpp"),
+        ("auto", WORK, "avx2", 1, "xla"),
+        ("auto", WORK, AVX512, 8, "xla"),
+        ("auto", WORK | {"rows": 128}, AVX512, 1, "xla"),
+        ("auto", WORK | {"rows": 2}, AVX512, 1, "xla"),
+        ("auto", WORK | {"inputs": 1536}, AVX512, 1, "xla"),
+        ("auto", WORK | {"dtype": jnp.bfloat16}, AVX512, 1, "xla"),
+        ("cpp", WORK, "avx2", 1, "cpp"),
+        ("xla", WORK, AVX512, 1, "xla"),
     ],
 )
-def test_what_multiplies_is_decided_by_where_it_runs(
+def test_what_multiplies_is_decided_by_where_and_what(
     monkeypatch: pytest.MonkeyPatch,
     wanted: str,
+    work: dict[str, Any],
     flags: str,
     devices: int,
-    missing: str | None,
     expected: str,
 ) -> None:
-    on(monkeypatch, flags=flags, devices=devices, missing=missing)
-    assert resolved_products(wanted) == expected
-    caution = products_caution(wanted)
-    assert (caution is not None) == (missing is not None)
-    assert missing is None or missing in str(caution)
+    on(monkeypatch, flags=flags, devices=devices, missing=None)
+    chosen = choose_products(wanted, **work)
+    assert chosen.products == expected
+    # Who had a choice is told of the less usual one.
+    assert (chosen.remark is not None) == (expected == "cpp")
+
+
+def test_only_who_misses_something_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, flags=AVX512, devices=1, missing=NO_COMPILER)
+    chosen = choose_products("auto", **WORK)
+    assert chosen.products == "xla"
+    assert str(chosen.remark).startswith("CAUTION")
+    assert str(chosen.remark).endswith(NO_COMPILER)
+    for wanted, work in (("auto", WORK | {"rows": 128}), ("xla", WORK)):
+        assert choose_products(wanted, **work) == ChosenProducts(products="xla")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "devices", "missing", "said"),
+    ("wanted", "work", "devices", "missing", "said"),
     [
-        ("fast", 1, None, "'fast': one of auto, xla, cpp"),
-        ("cpp", 8, None, "'cpp': it is for one CPU device, here are 8"),
-        ("cpp", 1, "there is no C++ compiler (c++)", "'cpp': there is no C++ compiler"),
+        ("fast", WORK, 1, None, "'fast': one of auto, xla, cpp"),
+        ("cpp", WORK, 8, None, "'cpp': it is for one CPU device, here are 8"),
+        ("cpp", WORK, 1, NO_COMPILER, f"'cpp': {NO_COMPILER}"),
+        ("cpp", WORK | {"rows": 128}, 1, None, "here are 128 (sampling.slots) of 576 in float32"),
+        ("cpp", WORK | {"inputs": 1536}, 1, None, "here are 16 (sampling.slots) of 1536"),
+        ("cpp", WORK | {"dtype": "bfloat16"}, 1, None, "of 576 in bfloat16"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, devices: int, missing: str | None, said: str
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    work: dict[str, Any],
+    devices: int,
+    missing: str | None,
+    said: str,
 ) -> None:
-    on(monkeypatch, flags="avx512f", devices=devices, missing=missing)
+    on(monkeypatch, flags=AVX512, devices=devices, missing=missing)
     with pytest.raises(ConfigError) as refused:
-        resolved_products(wanted)
+        choose_products(wanted, **work)
     assert said in str(refused.value)
     assert "sampling.products" in str(refused.value)
+
+
+TELLS = """
+from stepcoder_jax.model.few_rows import choose_products
+print(choose_products("auto", rows=16, inputs=576, dtype="float32"))
+"""
+
+
+def told(cache: Path) -> str:
+    """What a process says that finds its libraries in ``cache``."""
+    done = subprocess.run(
+        [sys.executable, "-c", TELLS],
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@compiled
+@pytest.mark.skipif("avx512f" not in cpu_flags(), reason="`auto` takes it with AVX-512 only")
+def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    assert "products='cpp'" in told(tmp_path)
+    (library,) = (tmp_path / "stepcoder_jax" / "lib").iterdir()
+    library.write_text("no library")
+    said = told(tmp_path)
+    assert "products='xla'" in said
+    assert f"remove {library} to have it compiled anew" in said

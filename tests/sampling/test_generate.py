@@ -1,6 +1,5 @@
 """Generation: rows are right, end when they should, and do not depend on their neighbours."""
 
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cpp_compiler import compiled
 
 from stepcoder_jax.logprobs import token_logprobs
 from stepcoder_jax.model import product as model_product
@@ -52,7 +52,7 @@ def run(sampler: Sampler, prompts: list[Prompt], samples: int, seed: int = 3) ->
     return [rows[i] for i in sorted(rows)]
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+@compiled
 def test_the_kernel_for_few_rows_draws_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
@@ -64,7 +64,15 @@ def test_the_kernel_for_few_rows_draws_the_same_rows(monkeypatch: pytest.MonkeyP
     by_xla = run(SAMPLER, PROMPTS, samples=3)
     assert not calls
     by_kernel = run(replace(SAMPLER, products="cpp"), PROMPTS, samples=3)
-    assert DECODER.config.vocab_size in {shape[0] for shape in calls}
+    config = DECODER.config
+    heads = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    assert set(calls) == {
+        (heads, config.hidden_size),
+        (config.hidden_size, config.num_heads * config.head_dim),
+        (2 * config.intermediate_size, config.hidden_size),
+        (config.hidden_size, config.intermediate_size),
+        (config.vocab_size, config.hidden_size),
+    }
     for a, b in zip(by_xla, by_kernel, strict=True):
         assert (a.tokens, a.stopped) == (b.tokens, b.stopped)
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
