@@ -33,6 +33,8 @@ from stepcoder_jax.trained import Trained, find_model
 from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.workshop import Workshop
 
+_MOST_NAMED = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -101,8 +103,11 @@ def evaluate_model(
         done = _sample(trained, checked, client, stop.check, display)
         facts = conditions(config, problems, client)
     if done.left_out:
-        names = ", ".join(done.left_out)
-        display.say(f"prompts longer than {config.longest_prompt} tokens, not solved: {names}")
+        more = ", …" if len(done.left_out) > _MOST_NAMED else ""
+        display.say(
+            f"{len(done.left_out)} prompts longer than {config.longest_prompt} tokens, not solved:"
+            f" {', '.join(done.left_out[:_MOST_NAMED])}{more}"
+        )
     found = {
         "model": str(path),
         "problems_from": problems_name,

@@ -207,10 +207,12 @@ class PPOPhase:
         """
         gap, limit = float(scored.stats.logprob_gap), self.config.sampling.max_logprob_gap
         if gap > limit and scored.broken is None and not experience.is_stale:
+            is_wide = self.config.model.dtype == "float32"
+            remedy = "raise it" if is_wide else "raise it, or set model.dtype = float32"
             raise FloatingPointError(
                 f"iteration {experience.task.iteration + 1}: sampler and trainer differ by"
-                f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit};"
-                " in bfloat16 raise it, or set model.dtype = float32"
+                f" {gap:.2g} in mean log-probability, more than sampling.max_logprob_gap = {limit}:"
+                f" {remedy}"
             )
 
     def _write(self, metrics: dict[str, Any], rollouts: Sequence[Rollout]) -> None:

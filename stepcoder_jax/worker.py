@@ -134,10 +134,17 @@ class Worker:
         Raises:
           ExecutorDied: the executor could not be kept alive; nothing is scored then.
         """
-        started = time.monotonic()
+        started = generated = time.monotonic()
+
+        def when_decoded() -> None:
+            nonlocal generated
+            generated = time.monotonic()
+
         sampled: dict[int, _Sampled] = {}
         pending: dict[int, _Pending] = {}
-        for row, sample in self.sampler.generate(params, prompts, keys, samples=samples):
+        for row, sample in self.sampler.generate(
+            params, prompts, keys, samples=samples, when_decoded=when_decoded
+        ):
             self.check()
             prompt, problem = prompts[row // samples], problems[row // samples]
             program = self.program_of(prompt, sample)
@@ -145,7 +152,6 @@ class Worker:
             if is_own(row):
                 pending[row] = self._submit(row, sampled[row], coverage)
             progress(len(sampled))
-        generated = time.monotonic()
         results = self._results(pending)
         rows = [sampled[row].judged(results[row]) for row in sorted(sampled)]
         ended = time.monotonic()

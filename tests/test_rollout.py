@@ -1,7 +1,9 @@
 """From samples to the learner's arrays."""
 
+import itertools
 from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -142,8 +144,10 @@ class InstantSampler:
     class settings:  # noqa: N801
         end_token = END
 
-    def generate(self, params, prompts, keys, *, samples):
+    def generate(self, params, prompts, keys, *, samples, when_decoded):
         for row in reversed(range(len(prompts) * samples)):
+            if row == 0:
+                when_decoded()
             yield row, Sample(tokens=(48 + row, END), logprobs=(-1.0, -1.0), stopped="end_token")
 
 
@@ -163,7 +167,12 @@ class InstantClient:
         return future
 
 
-def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None:
+def test_attempts_come_back_in_row_order_whatever_order_they_finish_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each look at the clock is a second later than the last.
+    clock = SimpleNamespace(monotonic=map(float, itertools.count()).__next__)
+    monkeypatch.setattr("stepcoder_jax.worker.time", clock)
     client = InstantClient()
     worker = object.__new__(Worker)
     fields = {
@@ -188,8 +197,10 @@ def test_attempts_come_back_in_row_order_whatever_order_they_finish_in() -> None
     assert [a.result.verdict.value for a in done.rows] == ["passed", "failed"] * 2
     assert seen == [1, 2, 3, 4]
     assert [r.id for r in client.asked] == ["3", "2", "1", "0"]
-    # Every program was judged at once, while the sampler was still at work.
-    assert done.executor_hidden_fraction == 1.0
+    # Three programs were judged, in a second each, while the sampler was still decoding, until
+    # second 7; the last was handed over when it had ended.
+    assert done.executor_hidden_fraction == 3 / 4
+    assert (done.generate_s, done.wait_s) == (7.0, 3.0)
     assert all(r.coverage and r.limits.wall_s == 1.5 for r in client.asked)
 
 

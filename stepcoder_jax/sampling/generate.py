@@ -31,6 +31,7 @@ from stepcoder_jax.sampling.decode import (
     resized,
 )
 from stepcoder_jax.sampling.stops import StopFinder
+from stepcoder_jax.sampling.warm_up import warm_up
 from stepcoder_jax.sharding import rounded_up
 from stepcoder_jax.types import Params, Prompt, Sample
 
@@ -84,6 +85,7 @@ class Sampler:
         *,
         samples: int,
         budgets: Sequence[int] | None = None,
+        when_decoded: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[int, Sample]]:
         """Samples every prompt ``samples`` times and yields rows in the order they finish.
 
@@ -92,6 +94,7 @@ class Sampler:
           prompts: none longer than the last bucket.
           keys: one a row; row ``i * samples + j`` is the j-th sample of prompt i.
           budgets: the most tokens of each row, at most ``max_new_tokens``, which is the default.
+          when_decoded: called once, when no row is decoded any more; the last are yielded then.
 
         Yields:
           (row, sample). Tokens behind a stop string are cut off.
@@ -101,15 +104,47 @@ class Sampler:
             had, or there are not as many keys and budgets as rows.
         """
         if prompts:
-            yield from _Batch(self, params, prompts, keys, samples, budgets).run()
+            yield from _Batch(self, params, prompts, keys, samples, budgets).run(when_decoded)
+
+    @cached_property
+    def _warm(self) -> set[tuple[Any, ...]]:
+        """Sizes for which everything has been compiled."""
+        return set()
+
+    def warm_up(
+        self,
+        params: Params,
+        *,
+        slots: int,
+        prompts: int,
+        lengths: tuple[int, ...],
+        widths: set[int],
+    ) -> None:
+        """Compiles what a call of these sizes needs, the first time; as ``warm_up.warm_up``."""
+        sizes = (slots, prompts, lengths, *sorted(widths))
+        if sizes not in self._warm:
+            warm_up(
+                params,
+                decoder=self.decoder,
+                serving=self.serving,
+                settings=self.settings,
+                slots=slots,
+                lengths=lengths,
+                widths=sorted(widths),
+                prompts=prompts,
+                steps=self.chunk_tokens,
+                place=self.place,
+            )
+            self._warm.add(sizes)
 
     def width(self, prompts: Sequence[Prompt]) -> int:
         """The smallest bucket that holds the prompts. Raises ValueError if none does."""
-        longest = max(len(p.tokens) for p in prompts)
+        at = max(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
+        longest = len(prompts[at].tokens)
         fitting = [b for b in self.prompt_buckets if b >= longest]
         if not fitting:
             raise ValueError(
-                f"a prompt has {longest} tokens, the longest bucket {self.prompt_buckets[-1]}:"
+                f"prompt {at} has {longest} tokens, the longest bucket {self.prompt_buckets[-1]}:"
                 " raise rollout.prompt_buckets"
             )
         return fitting[0]
@@ -191,14 +226,22 @@ class _Batch:
         self._slots: list[_Row | None] = [None] * n_slots
         self._lengths = cache_lengths(sampler.width(prompts), most)
         self._params = params
+        self._n_read = rounded_up(min(sampler.prefill_prompts, len(prompts)), "batch")
+        sampler.warm_up(
+            params,
+            slots=n_slots,
+            prompts=self._n_read,
+            lengths=self._lengths,
+            widths={sampler.width([prompt]) for prompt in prompts},
+        )
         self._state = empty_state(
             decoder=sampler.decoder,
             settings=sampler.settings,
-            slots=len(self._slots),
+            slots=n_slots,
             length=self._lengths[0],
         )
 
-    def run(self) -> Iterator[tuple[int, Sample]]:
+    def run(self, when_decoded: Callable[[], None]) -> Iterator[tuple[int, Sample]]:
         """Yields rows as they finish, while the others go on."""
         self._fill()
         self._decode()
@@ -207,6 +250,8 @@ class _Batch:
             self._fill()
             # At work on the next chunk before the caller is, on what has finished.
             self._decode()
+            if not any(self._slots):
+                when_decoded()
             yield from finished
 
     def _fill(self) -> None:
@@ -219,8 +264,7 @@ class _Batch:
 
     def _read_more(self) -> None:
         """Read the next prompts, in the place of those that all rows have begun from."""
-        sampler = self._sampler
-        n_read = rounded_up(min(sampler.prefill_prompts, len(self._prompts)), "batch")
+        sampler, n_read = self._sampler, self._n_read
         chosen = [self._unread.popleft() for _ in range(min(n_read, len(self._unread)))]
         # Fewer than usual are filled up: one compiled shape.
         filled = [self._prompts[i] for i in chosen + chosen[-1:] * (n_read - len(chosen))]
@@ -264,8 +308,7 @@ class _Batch:
             return
         sampler = self._sampler
         reach = max(row.reach(sampler.chunk_tokens) for row in self._slots if row)
-        length = next(length for length in self._lengths if length >= reach)
-        self._state = resized(self._state, length)
+        self._resize(next(length for length in self._lengths if length >= reach))
         is_free = np.array([row is None for row in self._slots])
         enough = len(self._slots)
         if self._waiting:
@@ -278,6 +321,13 @@ class _Batch:
             settings=sampler.settings,
             steps=sampler.chunk_tokens,
         )
+
+    def _resize(self, length: int) -> None:
+        """By one length at a time: from each to each would be many programs."""
+        at, to = self._lengths.index(self._state.cache.slots), self._lengths.index(length)
+        step = 1 if to > at else -1
+        for i in range(at, to, step):
+            self._state = resized(self._state, self._lengths[i + step])
 
     def _finished(self) -> list[tuple[int, Sample]]:
         """Rows that ended in the last chunk, by themselves or by a stop string."""

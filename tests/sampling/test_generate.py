@@ -173,17 +173,45 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     return calls
 
 
-def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
-    def compilations() -> list[int]:
-        functions = (decode.prefill, decode.place_rows, decode.decode_chunk, decode._resized)
-        return [function._cache_size() for function in functions]
+def compilations() -> list[int]:
+    functions = (decode.prefill, decode.place_rows, decode.decode_chunk, decode._resized)
+    return [function._cache_size() for function in functions]
 
+
+def test_nothing_is_compiled_after_the_first_call_of_a_bucket() -> None:
     narrow = replace(SAMPLER, slots=4)
     run(narrow, PROMPTS * 2, samples=3)
     before = compilations()
     run(narrow, PROMPTS[::-1] * 2, samples=3, seed=9)
     run(narrow, PROMPTS[1:] * 3, samples=3, seed=10)
     assert compilations() == before
+
+
+def test_everything_is_compiled_before_the_first_row_begins() -> None:
+    endless = replace(SETTINGS, end_token=-1, max_new_tokens=256)
+    sampler = replace(SAMPLER, settings=endless, slots=4, chunk_tokens=16, prefill_prompts=2)
+    lengths = generate.cache_lengths(8, 256)
+    assert len(lengths) == 4
+    rng = np.random.default_rng(0)
+
+    def sampled(budgets: list[int]) -> None:
+        prompts = [
+            PROMPTS[2],
+            *(PROMPTS[i] for i in rng.integers(0, 3, len(budgets) - 2)),
+            PROMPTS[1],
+        ]
+        keys = jax.random.split(jax.random.key(4), len(budgets))
+        rows = dict(sampler.generate(SERVED, prompts, keys, samples=1, budgets=budgets))
+        assert [len(rows[i].tokens) for i in range(len(budgets))] == budgets
+
+    jax.clear_caches()
+    sampled([1] * 9)
+    after = compilations()
+    # Two widths of prompts; each of them is moved into each length; each length to its neighbours.
+    assert after == [2, 8, 4, 6]
+    for _ in range(6):
+        sampled(rng.integers(1, 257, 9).tolist())
+    assert compilations() == after
 
 
 def test_a_row_that_ends_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
