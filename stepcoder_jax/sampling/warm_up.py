@@ -48,9 +48,6 @@ def warm_up(
       steps: of a chunk.
       place: puts input arrays where the parameters are.
     """
-    tokens = [np.full((prompts, width), settings.pad_token, np.int32) for width in widths]
-    ones = np.ones(prompts, np.int32)
-    read = [prefill(params, *place((some, ones)), decoder=serving) for some in tokens]
     state = empty_state(decoder=decoder, settings=settings, slots=slots, length=lengths[0])
     nowhere = Placing(
         is_new=jnp.zeros(slots, bool),
@@ -58,17 +55,20 @@ def warm_up(
         budget=jnp.zeros(slots, jnp.int32),
         keys=state.keys.copy(),
     )
-    for length in (*lengths, *reversed(lengths[:-1])):
-        state = resized(state, length)
-        for some in read:
-            state = place_rows(state, some, place(nowhere), settings=settings)
-        # All slots are done, so no step is taken.
-        is_free = np.ones(slots, bool)
-        state = decode_chunk(
-            params,
-            state,
-            *place((is_free, np.int32(slots))),
-            decoder=serving,
-            settings=settings,
-            steps=steps,
-        )
+    is_free = np.ones(slots, bool)
+    for width in widths:
+        tokens = np.full((prompts, width), settings.pad_token, np.int32)
+        arrays = place((tokens, np.ones(prompts, np.int32)))
+        read = prefill(params, *arrays, decoder=serving)
+        for length in (*lengths, *reversed(lengths[:-1])):
+            state = resized(state, length)
+            state = place_rows(state, read, place(nowhere), settings=settings)
+            # All slots are done, so no step is taken.
+            state = decode_chunk(
+                params,
+                state,
+                *place((is_free, np.int32(slots))),
+                decoder=serving,
+                settings=settings,
+                steps=steps,
+            )
