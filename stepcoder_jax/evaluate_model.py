@@ -28,12 +28,11 @@ from stepcoder_jax.progress import Display
 from stepcoder_jax.recipe import override
 from stepcoder_jax.samples_file import write_samples
 from stepcoder_jax.scorecard import markdown_row
+from stepcoder_jax.some_names import some_names
 from stepcoder_jax.stop import stop_on_signals
 from stepcoder_jax.trained import Trained, find_model
 from stepcoder_jax.types import Params, Problem
 from stepcoder_jax.workshop import Workshop
-
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +102,8 @@ def evaluate_model(
         done = _sample(trained, checked, client, stop.check, display)
         facts = conditions(config, problems, client)
     if done.left_out:
-        more = ", …" if len(done.left_out) > _MOST_NAMED else ""
-        display.say(
-            f"{len(done.left_out)} prompts longer than {config.longest_prompt} tokens, not solved:"
-            f" {', '.join(done.left_out[:_MOST_NAMED])}{more}"
-        )
+        count_and_limit = f"{len(done.left_out)} prompts longer than {config.longest_prompt} tokens"
+        display.say(f"{count_and_limit}, not solved: {some_names(done.left_out)}")
     found = {
         "model": str(path),
         "problems_from": problems_name,

@@ -19,6 +19,7 @@ from stepcoder_jax.progress import Display
 from stepcoder_jax.run_data import RunData, load_run_data
 from stepcoder_jax.run_dir import RunDir
 from stepcoder_jax.sharding import make_mesh
+from stepcoder_jax.some_names import some_names
 from stepcoder_jax.starting_model import starting_model
 from stepcoder_jax.stop import StopRequest
 from stepcoder_jax.types import Params
@@ -26,9 +27,6 @@ from stepcoder_jax.workshop import Workshop
 
 # What each use of randomness folds into the run's key.
 SFT_KEY, PPO_KEY, EVAL_KEY, LORA_KEY = 0, 1, 2, 3
-
-# How many problems that are left out are named.
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +111,4 @@ def _content(data: RunData) -> dict[str, str]:
 def say_left_out(run: Run, reason: str, ids: Sequence[str]) -> None:
     """Tells how many of the run's problems cannot be used, which, and why."""
     if ids:
-        more = ", …" if len(ids) > _MOST_NAMED else ""
-        named = ", ".join(ids[:_MOST_NAMED]) + more
-        run.display.say(f"{len(ids)} problems: {reason}: {named}")
+        run.display.say(f"{len(ids)} problems: {reason}: {some_names(ids)}")

@@ -24,6 +24,7 @@ from stepcoder_jax.problem import Problem
 from stepcoder_jax.progress import Display, Meter
 from stepcoder_jax.samples_file import Samples, read_samples
 from stepcoder_jax.scorecard import markdown_row, tally
+from stepcoder_jax.some_names import some_names
 from stepcoder_jax.stop import StopRequest, stop_on_signals
 
 _CODE_FENCE = re.compile(r"^```", re.MULTILINE)
@@ -111,12 +112,16 @@ def report(samples: Samples, fence: Fence) -> list[str]:
             " program out of it"
         )
     if samples.bad_lines:
-        said.append(f"{len(samples.bad_lines)} bad lines, passed over: {_some(samples.bad_lines)}")
+        said.append(
+            f"{len(samples.bad_lines)} bad lines, passed over: {some_names(samples.bad_lines)}"
+        )
     if samples.unknown:
         lines = sum(samples.unknown.values())
-        said.append(f"{lines} lines of problems that are not in the set: {_some(samples.unknown)}")
+        said.append(
+            f"{lines} lines of problems that are not in the set: {some_names(samples.unknown)}"
+        )
     if samples.missing:
-        missing = _some(samples.missing)
+        missing = some_names(samples.missing)
         said.append(f"{len(samples.missing)} problems have no sample, not solved: {missing}")
     return said
 
@@ -158,8 +163,3 @@ def _choose_k(wanted: Sequence[int] | None, samples: Samples) -> tuple[int, ...]
     if max(wanted) > most:
         raise ConfigError(f"--k {max(wanted)}: {fewest} has {most} samples; k can be at most that")
     return tuple(wanted)
-
-
-def _some(names: Sequence[str] | Mapping[str, int], most: int = 5) -> str:
-    shown = list(names)[:most]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -68,6 +68,7 @@ def test_problems_that_do_not_fit_are_no_part_of_the_progress(
     status, found, err = run(capsys, *arguments, *FEW, "--sampling.max_new_tokens=4")
     assert status == 0
     assert found["left_out"] == [long["id"]]
+    assert "1 prompts longer than 256 tokens, not solved: " + long["id"] in err
     assert found["problems"] == 2
     assert "evaluate 2/2" in err
 

@@ -15,7 +15,7 @@ TRAINER, EXECUTOR = "stepcoder_jax", "stepcoder_executor"
 
 # From the small to the large: a module imports from its own row and the rows above it, no others.
 LAYERS = (
-    "problem types config config_checks recipe recipe_changes stop background",
+    "problem types config config_checks recipe recipe_changes stop background some_names",
     "masked source_text error_place syntax_match stages",
     "kl advantages losses importance curriculum coverage_mask rewards reward_function extract"
     " program optimizer pass_rates",

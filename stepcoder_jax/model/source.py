@@ -22,6 +22,7 @@ from stepcoder_jax.model.weights import (
     policy_shapes,
     tensor_places,
 )
+from stepcoder_jax.some_names import some_names
 
 # From a model's config to a tree like its parameters, of where each is to lie.
 Placement = Callable[[ModelConfig], Mapping[str, Any]]
@@ -33,9 +34,6 @@ _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 # Rows of a head compared at once.
 _ROWS = 8192
-
-# Names that a message holds at most.
-_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +128,7 @@ def _check_tensors(
             raise ModelLoadError(f"{what} is stored as {stored.dtype}; allowed: {allowed}")
     missing = sorted(places.keys() - source.tensors.keys())
     if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
-        raise ModelLoadError(f"{source.path}: lacks {len(missing)} tensors: {shown}")
+        raise ModelLoadError(f"{source.path}: lacks {len(missing)} tensors: {some_names(missing)}")
 
 
 def _require_tied(source: TensorSource) -> None:
